@@ -1,0 +1,219 @@
+/**
+ * Types of what lies in memory: one definition gives the kernel-side view, encode and decode in user space, sizes of map
+ * keys and values, and the BTF type. Layout is C's without padding: a field that is not naturally aligned is refused.
+ */
+import { DslError } from '../errors.ts';
+import { CallSite } from '../source-location.ts';
+
+const SCALARS = {
+  u8: 1, u16: 2, u32: 4, u64: 8, be16: 2, be32: 4, be64: 8,
+} as const; // prettier-ignore
+
+export type ScalarName = keyof typeof SCALARS;
+
+/** A number of 1 to 8 bytes; `be` ones are in network order in memory and in host order in user space. */
+export interface Scalar<Name extends ScalarName = ScalarName> {
+  readonly kind: 'scalar';
+  readonly name: Name;
+  readonly size: (typeof SCALARS)[Name];
+}
+
+/** Bytes without an inner order: addresses, keys. */
+export interface Bytes {
+  readonly kind: 'bytes';
+  readonly size: number;
+}
+
+export interface ArrayOf<Element extends Type = Type> {
+  readonly kind: 'array';
+  readonly element: Element;
+  readonly length: number;
+  readonly size: number;
+}
+
+export type Fields = Readonly<Record<string, Type>>;
+
+export interface Struct<F extends Fields = Fields> {
+  readonly kind: 'struct';
+  readonly name: string;
+  readonly fields: F;
+  /** Byte offset of each field. */
+  readonly offsets: { readonly [K in keyof F]: number };
+  readonly size: number;
+}
+
+export type Type = Scalar | Bytes | { readonly kind: 'array'; readonly element: Type; readonly length: number; readonly size: number } | {
+  readonly kind: 'struct';
+  readonly name: string;
+  readonly fields: Readonly<Record<string, Type>>;
+  readonly offsets: Readonly<Record<string, number>>;
+  readonly size: number;
+}; // prettier-ignore
+
+/** The user-space value of a type: numbers up to 32 bits, bigint for 64, Uint8Array for bytes, arrays, plain objects. */
+export type Infer<T extends Type> =
+  T extends Scalar<infer Name>
+    ? Name extends 'u64' | 'be64'
+      ? bigint
+      : number
+    : T extends Bytes
+      ? Uint8Array
+      : T extends ArrayOf<infer Element>
+        ? readonly Infer<Element>[]
+        : T extends Struct<infer F>
+          ? { readonly [K in keyof F]: Infer<F[K]> }
+          : never;
+
+function scalar<Name extends ScalarName>(name: Name): Scalar<Name> {
+  return Object.freeze({ kind: 'scalar', name, size: SCALARS[name] });
+}
+
+export const u8 = scalar('u8');
+export const u16 = scalar('u16');
+export const u32 = scalar('u32');
+export const u64 = scalar('u64');
+export const be16 = scalar('be16');
+export const be32 = scalar('be32');
+export const be64 = scalar('be64');
+
+export function bytes(size: number): Bytes {
+  return Object.freeze({ kind: 'bytes', size });
+}
+
+export function array<Element extends Type>(element: Element, length: number): ArrayOf<Element> {
+  return Object.freeze({ kind: 'array', element, length, size: element.size * length });
+}
+
+function alignment(type: Type): number {
+  switch (type.kind) {
+    case 'scalar':
+      return type.size;
+    case 'bytes':
+      return 1;
+    case 'array':
+      return alignment(type.element);
+    case 'struct':
+      return Math.max(1, ...Object.values(type.fields).map(alignment));
+  }
+}
+
+/** Names that a view uses itself. */
+const RESERVED = new Set(['set', 'ref']);
+
+/**
+ * A structure in memory.
+ * @throws DslError when a field is not aligned to its size, or has a name that views use themselves (`set`, `ref`).
+ */
+export function struct<const F extends Fields>(name: string, fields: F): Struct<F> {
+  const offsets: Record<string, number> = {};
+  let size = 0;
+  for (const [field, type] of Object.entries(fields)) {
+    const align = alignment(type);
+    if (RESERVED.has(field)) {
+      throw new DslError(`define struct ${name}: a field cannot be called ${field}`, new CallSite().location);
+    }
+    if (size % align !== 0) {
+      const gap = align - (size % align);
+      throw new DslError(
+        `define struct ${name}: field ${field} would lie at byte ${String(size)}, not aligned to ${String(align)}; ` +
+          `put a field of ${String(gap)} bytes before it, for example pad: bytes(${String(gap)})`,
+        new CallSite().location,
+      );
+    }
+    offsets[field] = size;
+    size += type.size;
+  }
+  return Object.freeze({ kind: 'struct', name, fields, offsets: offsets as { [K in keyof F]: number }, size });
+}
+
+function writeScalar(name: ScalarName, value: number | bigint, out: Buffer, at: number): void {
+  const bits = SCALARS[name] * 8;
+  const raw = BigInt(value);
+  if (raw < 0n || BigInt.asUintN(bits, raw) !== raw) {
+    throw new RangeError(`encode ${name}: ${String(value)} is not between 0 and 2^${String(bits)}-1`);
+  }
+  switch (name) {
+    case 'u8':
+      return void out.writeUInt8(Number(raw), at);
+    case 'u16':
+      return void out.writeUInt16LE(Number(raw), at);
+    case 'u32':
+      return void out.writeUInt32LE(Number(raw), at);
+    case 'u64':
+      return void out.writeBigUInt64LE(raw, at);
+    case 'be16':
+      return void out.writeUInt16BE(Number(raw), at);
+    case 'be32':
+      return void out.writeUInt32BE(Number(raw), at);
+    case 'be64':
+      return void out.writeBigUInt64BE(raw, at);
+  }
+}
+
+function readScalar(name: ScalarName, from: Buffer, at: number): number | bigint {
+  switch (name) {
+    case 'u8':
+      return from.readUInt8(at);
+    case 'u16':
+      return from.readUInt16LE(at);
+    case 'u32':
+      return from.readUInt32LE(at);
+    case 'u64':
+      return from.readBigUInt64LE(at);
+    case 'be16':
+      return from.readUInt16BE(at);
+    case 'be32':
+      return from.readUInt32BE(at);
+    case 'be64':
+      return from.readBigUInt64BE(at);
+  }
+}
+
+function write(type: Type, value: unknown, out: Buffer, at: number): void {
+  switch (type.kind) {
+    case 'scalar':
+      return writeScalar(type.name, value as number | bigint, out, at);
+    case 'bytes': {
+      const raw = value as Uint8Array;
+      if (raw.length !== type.size) {
+        throw new RangeError(`encode bytes: ${String(raw.length)} bytes given, ${String(type.size)} needed`);
+      }
+      return out.set(raw, at);
+    }
+    case 'array':
+      return (value as readonly unknown[]).forEach((element, index) => {
+        write(type.element, element, out, at + index * type.element.size);
+      });
+    case 'struct':
+      for (const [field, fieldType] of Object.entries(type.fields)) {
+        write(fieldType, (value as Record<string, unknown>)[field], out, at + type.offsets[field]!);
+      }
+  }
+}
+
+function read(type: Type, from: Buffer, at: number): unknown {
+  switch (type.kind) {
+    case 'scalar':
+      return readScalar(type.name, from, at);
+    case 'bytes':
+      return new Uint8Array(from.subarray(at, at + type.size));
+    case 'array':
+      return Array.from({ length: type.length }, (_, index) => read(type.element, from, at + index * type.element.size));
+    case 'struct':
+      return Object.fromEntries(
+        Object.entries(type.fields).map(([field, fieldType]) => [field, read(fieldType, from, at + type.offsets[field]!)]),
+      );
+  }
+}
+
+/** The bytes of a value in memory. @throws RangeError when a number does not fit its field. */
+export function encodeValue<T extends Type>(type: T, value: Infer<T>): Buffer {
+  const out = Buffer.alloc(type.size);
+  write(type, value, out, 0);
+  return out;
+}
+
+/** The value at `at` in memory. */
+export function decodeValue<T extends Type>(type: T, from: Buffer, at = 0): Infer<T> {
+  return read(type, from, at) as Infer<T>;
+}

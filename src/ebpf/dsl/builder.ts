@@ -1,0 +1,386 @@
+import type { CompareName } from '../asm/opcode.ts';
+import { decodeValue, type Infer, type Struct, type Type } from '../btf/type.ts';
+import { DslError } from '../errors.ts';
+import type { Operand } from '../ir/ir.ts';
+import { CallSite } from '../source-location.ts';
+import type { ArgumentKind } from '../uapi/helper-prototype.ts';
+import { helpers } from '../uapi/helpers.gen.ts';
+import { MapType } from '../uapi/constants.gen.ts';
+import { type Block, BuilderCore } from './blocks.ts';
+import type { Condition } from './condition.ts';
+import type { Emitter } from './emitter.ts';
+import { callFunction, type Func, type FuncArguments } from './func.ts';
+import { copied, Int, IntVariable, Network, type NetworkWidth, NetworkVariable, type Width } from './int.ts';
+import type { MapSpec } from './map.ts';
+import { type Exited, Maybe } from './maybe.ts';
+import { type Memory, memoryOf, readType, type ValueOf, type View, viewOf, type Writable, writeType } from './view.ts';
+
+/** A helper that can be called by name. */
+export type HelperName = keyof typeof helpers;
+
+/** The program's context, as a helper's argument. */
+export interface ContextValue {
+  readonly context: number;
+}
+
+type ArgumentOf<Kind> = Kind extends 'scalar'
+  ? Int | number | bigint
+  : Kind extends 'map'
+    ? MapSpec
+    : Kind extends 'ctx'
+      ? ContextValue
+      : object;
+
+type ArgumentsOf<Kinds extends readonly ArgumentKind[]> = { [Index in keyof Kinds]: ArgumentOf<Kinds[Index]> };
+
+export type HelperArguments<Name extends HelperName> = ArgumentsOf<(typeof helpers)[Name]['args']>;
+
+/** Flags of `$.update` (linux/bpf.h). */
+export const UpdateFlag = { ANY: 0, NOEXIST: 1, EXIST: 2 } as const;
+
+/** What a loop's body can do beside running to its end. */
+export interface LoopControl {
+  /** Ends the loop where the condition holds. */
+  breakIf(condition: Condition): void;
+  /** Goes on with the next round where the condition holds. */
+  continueIf(condition: Condition): void;
+}
+
+/**
+ * What a program is written with. Every call emits its instructions at once, so reading order is running order. `R` is what
+ * a block may leave the program with.
+ */
+export class Builder<R> {
+  readonly #core: BuilderCore<R>;
+  readonly #emitter: Emitter;
+
+  constructor(core: BuilderCore<R>) {
+    this.#core = core;
+    this.#emitter = core.emitter;
+  }
+
+  /** A constant where a value is needed. */
+  u8(value: number): Int<8> {
+    return this.#constant(8, value);
+  }
+  u16(value: number): Int<16> {
+    return this.#constant(16, value);
+  }
+  u32(value: number): Int<32> {
+    return this.#constant(32, value);
+  }
+  u64(value: number | bigint): Int<64> {
+    return this.#constant(64, value);
+  }
+
+  /** A variable that begins with `value`; `set` changes it. */
+  let<W extends Width>(value: Int<W>): IntVariable<W>;
+  let<W extends NetworkWidth>(value: Network<W>): NetworkVariable<W>;
+  let(value: Int | Network): Int | Network {
+    const register = copied(this.#emitter, value.operand());
+    return value instanceof Int
+      ? new IntVariable(this.#emitter, value.width, register)
+      : new NetworkVariable(this.#emitter, value.width, register);
+  }
+
+  /**
+   * Decides in the kernel. A block that returns a verdict leaves the program with it; where both do, the `$.if` itself can be
+   * returned.
+   */
+  if(condition: Condition, then: Block<R | Exited>, otherwise: Block<R | Exited>): Exited;
+  if(condition: Condition, then: Block<R | Exited | void>, otherwise?: Block<R | Exited | void>): void;
+  if(condition: Condition, then: Block<R | Exited | void>, otherwise?: Block<R | Exited | void>): Exited | void {
+    return this.#core.either(condition.consume(), then, otherwise);
+  }
+
+  /** One of two values; both are computed. */
+  select<W extends Width>(condition: Condition, whenTrue: Int<W>, whenFalse: Int<W>): Int<W> {
+    const result = this.let(whenFalse);
+    this.if(condition, () => {
+      result.set(whenTrue);
+    });
+    return new Int(this.#emitter, whenFalse.width, result.operand(), whenTrue.max > whenFalse.max ? whenTrue.max : whenFalse.max);
+  }
+
+  /** Runs `body` in the kernel `times` times, a number known while building, with the round's number from 0. */
+  loop(times: number, body: (round: Int<32>, loop: LoopControl) => R | Exited | void): void {
+    if (!Number.isInteger(times) || times < 1) {
+      throw new DslError(`loop ${String(times)} times: give a whole number from 1 on`, new CallSite().location);
+    }
+    const emitter = this.#emitter;
+    const reachable = emitter.reachable;
+    const counter = this.let(this.u32(0));
+    const leaveRound = emitter.states.map((state) => state.enterLoop());
+    const settleStates = (): void => {
+      for (const settle of leaveRound) settle();
+    };
+    const done = emitter.block();
+    emitter.looped(() => {
+      const [head, latch] = [emitter.block(), emitter.block()];
+      emitter.jump(head);
+      emitter.place(head, reachable);
+      const leaveTo = (target: typeof done, condition: Condition): void => {
+        const [edge, on] = [emitter.block(), emitter.block()];
+        emitter.branch(condition.consume(), edge, on);
+        emitter.place(edge, emitter.reachable);
+        const states = emitter.states.map((state) => state.save());
+        settleStates();
+        emitter.jump(target);
+        emitter.states.forEach((state, index) => {
+          state.restore(states[index]);
+        });
+        emitter.place(on, emitter.reachable);
+      };
+      emitter.scoped(() => {
+        const round = new Int(emitter, 32, counter.operand(), BigInt(times - 1));
+        const control: LoopControl = {
+          breakIf: (condition) => {
+            leaveTo(done, condition);
+          },
+          continueIf: (condition) => {
+            leaveTo(latch, condition);
+          },
+        };
+        this.#core.finish(body(round, control));
+      });
+      if (emitter.reachable) settleStates();
+      emitter.jump(latch);
+      emitter.place(latch, reachable);
+      counter.set(counter.add(1));
+      const again = counter.lt(times);
+      emitter.branch(again.consume(), head, done);
+    });
+    emitter.place(done, reachable);
+  }
+
+  /** The value in a map, if there is one. */
+  lookup<K extends Type, V extends Type>(map: MapSpec<K, V>, key: Writable<K>): Maybe<MapValue<V>, R> {
+    const emitter = this.#emitter;
+    const dst = emitter.vreg();
+    this.#withKey(map, key, (pointer) => {
+      const args = [emitter.mapPointer(map), pointer];
+      emitter.emit({ op: 'call', helper: helpers.map_lookup_elem.id, args, dst, note: `look up ${map.name}` });
+    });
+    return this.#maybePointer(dst, `the result of looking up ${map.name}`, () =>
+      mapValue(this.#memory(map.name, dst, 0), this.#valueType(map)),
+    );
+  }
+
+  /** The value of an array at a fixed index, without a look-up: its address is known when the program is loaded. */
+  at<V extends Type>(map: MapSpec<Type, V>, index: number): MapValue<V> {
+    const value = this.#valueType(map);
+    if (map.type !== MapType.ARRAY || index < 0 || index >= map.maxEntries) {
+      throw new DslError(`use ${map.name} at ${String(index)}: only arrays have fixed places, up to maxEntries`, new CallSite().location);
+    }
+    const emitter = this.#emitter;
+    emitter.useMap(map);
+    const dst = emitter.vreg();
+    emitter.emit({ op: 'mapValue', dst, map: map.name, offset: index * Math.ceil(value.size / 8) * 8 });
+    return mapValue(this.#memory(map.name, dst, 0), value);
+  }
+
+  /** Writes a value to a map. The result is 0, or a negative errno (`UpdateFlag.NOEXIST`: -EEXIST when the key is there). */
+  update<K extends Type, V extends Type>(
+    map: MapSpec<K, V>,
+    key: Writable<K>,
+    value: Writable<V>,
+    flag: number = UpdateFlag.ANY,
+  ): Int<64> {
+    const emitter = this.#emitter;
+    const dst = emitter.vreg();
+    this.#withKey(map, key, (keyPointer) => {
+      this.#inFrame(this.#valueType(map), value, map.name, (valuePointer) => {
+        const args = [emitter.mapPointer(map), keyPointer, valuePointer, BigInt(flag)];
+        emitter.emit({ op: 'call', helper: helpers.map_update_elem.id, args, dst, note: `update ${map.name}` });
+      });
+    });
+    return new Int(emitter, 64, dst);
+  }
+
+  /** Removes a key from a map. The result is 0, or a negative errno. */
+  delete<K extends Type>(map: MapSpec<K>, key: Writable<K>): Int<64> {
+    const emitter = this.#emitter;
+    const dst = emitter.vreg();
+    this.#withKey(map, key, (pointer) => {
+      const args = [emitter.mapPointer(map), pointer];
+      emitter.emit({ op: 'call', helper: helpers.map_delete_elem.id, args, dst, note: `delete from ${map.name}` });
+    });
+    return new Int(emitter, 64, dst);
+  }
+
+  /**
+   * Writes a record to a ring buffer: the block fills it, then it is handed over. Where there is no room the block does not
+   * run, and the loss is counted.
+   */
+  record<F extends Readonly<Record<string, Type>>>(ring: MapSpec, type: Struct<F>, fill: (record: View<F>) => void): void {
+    const emitter = this.#emitter;
+    const dst = emitter.vreg();
+    const args = [emitter.mapPointer(ring), BigInt(type.size), 0n];
+    emitter.emit({ op: 'call', helper: helpers.ringbuf_reserve.id, args, dst, note: `reserve in ${ring.name}` });
+    this.#maybePointer(dst, `a record of ${ring.name}`, () => viewOf(this.#memory(ring.name, dst, 0), type)).match({
+      some: (record) => {
+        fill(record);
+        emitter.emit({ op: 'call', helper: helpers.ringbuf_submit.id, args: [dst, 0n], note: `submit to ${ring.name}` });
+      },
+      none: () => {
+        if (!ring.lost) return;
+        this.lookup(ring.lost, 0).match({
+          some: (lost) => {
+            lost.ref('value').add(1);
+          },
+        });
+      },
+    });
+  }
+
+  /** Memory in the frame, filled with zeros: to hand to helpers, or to build a value in. */
+  stack<F extends Readonly<Record<string, Type>>>(type: Struct<F>): View<F> {
+    const emitter = this.#emitter;
+    const slot = emitter.slot(type.size);
+    for (let offset = 0; offset < Math.ceil(type.size / 8) * 8; offset += 8) {
+      emitter.emit({ op: 'store', size: 8, to: { base: { slot }, offset }, src: 0n, note: `${type.name} = 0` });
+    }
+    const memory: Memory = {
+      emitter,
+      address: { base: { slot }, offset: 0 },
+      name: type.name,
+      check: this.#scopeCheck(),
+    };
+    return viewOf(memory, type);
+  }
+
+  /**
+   * Calls a helper of the kernel by name. Pointers are views (of the frame, a map value, the packet); the result is what the
+   * helper returns, a negative errno where it fails.
+   */
+  call<Name extends HelperName>(name: Name, ...args: HelperArguments<Name>): Int<64> {
+    const { id, args: kinds, returns } = helpers[name];
+    if (returns === 'pointer') {
+      throw new DslError(`call ${name}: it returns a pointer; use the method made for it`, new CallSite().location);
+    }
+    const emitter = this.#emitter;
+    const operands = (kinds as readonly ArgumentKind[]).map((kind, index) => this.#argument(kind, (args as readonly unknown[])[index]));
+    const dst = emitter.vreg();
+    emitter.emit({ op: 'call', helper: id, args: operands, dst, note: name });
+    return new Int(emitter, 64, dst);
+  }
+
+  /** Calls a BPF function of this program. */
+  invoke<P extends readonly Width[], W extends Width>(fn: Func<P, W>, ...args: FuncArguments<P>): Int<W> {
+    return callFunction(this.#emitter, fn, args);
+  }
+
+  /** Goes on with another program of a program array; comes back only where there is none at that index. */
+  tailCall(programs: MapSpec, context: ContextValue, index: Int<32> | number): void {
+    const emitter = this.#emitter;
+    const operand = index instanceof Int ? index.operand() : BigInt(index);
+    const args = [context.context, emitter.mapPointer(programs), operand];
+    emitter.emit({ op: 'call', helper: helpers.tail_call.id, args, note: `tail call ${programs.name}` });
+  }
+
+  /** Nanoseconds since boot, without time in suspension; exact, and dear on machines that emulate the clock. */
+  ktimeGetNs(): Int<64> {
+    return this.call('ktime_get_ns');
+  }
+  /** The same clock as of the last tick (1 to 10 ms old), at a fraction of the price. Linux 5.11. */
+  ktimeGetCoarseNs(): Int<64> {
+    return this.call('ktime_get_coarse_ns');
+  }
+  /** A random number, good enough for sampling and for simulated traffic. */
+  randomU32(): Int<32> {
+    return this.call('get_prandom_u32').u32();
+  }
+
+  #constant<W extends Width>(width: W, value: number | bigint): Int<W> {
+    return new Int(this.#emitter, width, 0n).add(value);
+  }
+
+  #argument(kind: ArgumentKind, value: unknown): Operand {
+    switch (kind) {
+      case 'ctx':
+        return (value as ContextValue).context;
+      case 'map':
+        return this.#emitter.mapPointer(value as MapSpec);
+      case 'pointer':
+        return addressRegister(memoryOf(value as object));
+      case 'scalar':
+        return value instanceof Int ? value.operand() : BigInt.asUintN(64, BigInt(value as number));
+    }
+  }
+
+  #scopeCheck(): () => void {
+    const scope = this.#emitter.scope;
+    return () => {
+      this.#emitter.checkUsable(scope);
+    };
+  }
+
+  #memory(name: string, base: number, offset: number): Memory {
+    return { emitter: this.#emitter, address: { base, offset }, name, check: this.#scopeCheck() };
+  }
+
+  #valueType<V extends Type>(map: MapSpec<Type, V>): V {
+    if (!map.value) throw new DslError(`use ${map.name}: this type of map has no values to read`, new CallSite().location);
+    return map.value;
+  }
+
+  #maybePointer<T>(pointer: number, what: string, make: () => T): Maybe<T, R> {
+    const compare: CompareName = 'ne';
+    return new Maybe(this.#core, { kind: 'compare', compare, width: 64, a: pointer, b: 0n }, make, what);
+  }
+
+  #withKey<K extends Type>(map: MapSpec<K>, key: Writable<K>, use: (pointer: Operand) => void): void {
+    if (!map.key) throw new DslError(`use ${map.name}: this type of map has no keys`, new CallSite().location);
+    this.#inFrame(map.key, key, `${map.name} key`, use);
+  }
+
+  /** Puts a value into the frame for the time of one call. */
+  #inFrame(type: Type, value: unknown, name: string, use: (pointer: Operand) => void): void {
+    const emitter = this.#emitter;
+    if (typeof value === 'object' && value !== null && type.kind === 'struct' && memoryOf(value) as Memory | undefined) {
+      use(addressRegister(memoryOf(value)));
+      return;
+    }
+    emitter.withSlot(type.size, (slot) => {
+      const memory: Memory = { emitter, address: { base: { slot }, offset: 0 }, name, check: () => {} };
+      const given = type.kind === 'struct' ? { ...zeroOf(type), ...(value as object) } : value;
+      writeType(memory, type, given);
+      use(emitter.frameAddress(slot));
+    });
+  }
+}
+
+function zeroOf(type: Type): object {
+  return decodeValue(type, Buffer.alloc(type.size)) as object;
+}
+
+/** A map's value: the view of a struct; for anything else, a view with the one field `value`. */
+export type MapValue<V extends Type> = V extends Struct<infer F> ? View<F> : View<{ readonly value: V }>;
+
+function mapValue<V extends Type>(memory: Memory, type: V): MapValue<V> {
+  if (type.kind === 'struct') return readType(memory, type) as MapValue<V>;
+  return viewOf(memory, boxed(type)) as unknown as MapValue<V>;
+}
+
+const boxes = new WeakMap<Type, Struct>();
+
+function boxed(type: Type): Struct {
+  let box = boxes.get(type);
+  if (!box) {
+    box = { kind: 'struct', name: 'value', fields: { value: type }, offsets: { value: 0 }, size: type.size };
+    boxes.set(type, box);
+  }
+  return box;
+}
+
+function addressRegister(memory: Memory): Operand {
+  memory.check();
+  const { emitter, address } = memory;
+  if (typeof address.base !== 'number') return emitter.frameAddress(address.base.slot, address.offset);
+  if (address.offset === 0) return address.base;
+  const dst = emitter.vreg();
+  emitter.emit({ op: 'alu', alu: 'add', width: 64, dst, a: address.base, b: BigInt(address.offset) });
+  return dst;
+}
+
+export type { Infer, ValueOf };

@@ -1,0 +1,44 @@
+import type { Emitter, Pending, Test } from './emitter.ts';
+
+/**
+ * What `$.if` decides on. It is not a boolean: a plain `if` would run while the program is built, so a condition that nobody
+ * consumes is refused.
+ */
+export class Condition {
+  readonly #emitter: Emitter;
+  readonly #test: Test;
+  readonly #pending: Pending;
+
+  constructor(emitter: Emitter, test: Test) {
+    this.#emitter = emitter;
+    this.#test = test;
+    this.#pending = emitter.expectUse('this condition is never used; a decision of the kernel is written $.if(...)');
+  }
+
+  and(other: Condition): Condition {
+    return new Condition(this.#emitter, both('and', this.consume(), other.consume()));
+  }
+
+  or(other: Condition): Condition {
+    return new Condition(this.#emitter, both('or', this.consume(), other.consume()));
+  }
+
+  not(): Condition {
+    const test = this.consume();
+    return new Condition(this.#emitter, test.kind === 'constant' ? { ...test, value: !test.value } : { kind: 'not', of: test });
+  }
+
+  /** What is tested; the condition counts as used. Part of the toolkit's inside. */
+  consume(): Test {
+    this.#emitter.used(this.#pending);
+    return this.#test;
+  }
+}
+
+/** Joins two tests; what is known while building is settled here. */
+export function both(kind: 'and' | 'or', left: Test, right: Test): Test {
+  const neutral = kind === 'and';
+  if (left.kind === 'constant') return left.value === neutral ? right : left;
+  if (right.kind === 'constant') return right.value === neutral ? left : right;
+  return { kind, left, right };
+}

@@ -1,0 +1,232 @@
+import type { CompareName } from '../asm/opcode.ts';
+import { DslError } from '../errors.ts';
+import { type Block, FIRST_VREG, type IrFunction, type Op, type Operand, type Terminator, type VReg } from '../ir/ir.ts';
+import { CallSite } from '../source-location.ts';
+import type { MapSpec } from './map.ts';
+
+/** What a condition tests, once its operands have been computed. */
+export type Test =
+  | { readonly kind: 'constant'; readonly value: boolean }
+  | {
+      readonly kind: 'compare';
+      readonly compare: CompareName;
+      readonly width: 32 | 64;
+      readonly a: Operand;
+      readonly b: Operand;
+    }
+  | { readonly kind: 'and' | 'or'; readonly left: Test; readonly right: Test }
+  | { readonly kind: 'not'; readonly of: Test };
+
+/** A stretch of the program that values belong to: a value may be used where its scope is still open. */
+export interface Scope {
+  readonly parent: Scope | undefined;
+  readonly emitter: Emitter;
+  open: boolean;
+}
+
+/** Something whose state differs from branch to branch and has to agree where they meet: the packet cursor. */
+export interface BranchState {
+  save(): unknown;
+  restore(state: unknown): void;
+  /** Brings the states at the ends of several blocks together and continues with what results. */
+  merge(ends: readonly { readonly block: Block; readonly state: unknown }[]): void;
+  /** Before a loop: makes the state one that each round can change. Returns what each edge out of a round has to do. */
+  enterLoop(): () => void;
+}
+
+/** What was made and must not be forgotten: a condition, a look-up. */
+export interface Pending {
+  readonly site: CallSite;
+  readonly what: string;
+}
+
+/** Functions, maps and names of the program being built. */
+export interface ProgramContext {
+  readonly functions: Map<string, IrFunction>;
+  readonly maps: Map<string, MapSpec>;
+}
+
+/** Builds one function of the intermediate representation: emits into the current block, opens and closes blocks and scopes. */
+export class Emitter {
+  readonly fn: IrFunction;
+  readonly context: ProgramContext;
+  readonly #pending = new Set<Pending>();
+  readonly #freeSlots = new Map<number, number[]>();
+  readonly states: BranchState[] = [];
+  #blocks = 0;
+  #depth = 0;
+  #current: Block;
+  #scope: Scope;
+  #reachable = true;
+
+  constructor(name: string, parameters: number, context: ProgramContext) {
+    this.context = context;
+    const params = Array.from({ length: parameters }, (_, index) => FIRST_VREG + index);
+    this.fn = { name, params, site: new CallSite(), blocks: [], frame: [], nextVReg: FIRST_VREG + parameters };
+    this.#scope = { parent: undefined, emitter: this, open: true };
+    this.#current = this.block();
+    this.fn.blocks.push(this.#current);
+  }
+
+  get current(): Block {
+    return this.#current;
+  }
+
+  get scope(): Scope {
+    return this.#scope;
+  }
+
+  /** Whether any path comes to the current place. */
+  get reachable(): boolean {
+    return this.#reachable;
+  }
+
+  vreg(): VReg {
+    return this.fn.nextVReg++;
+  }
+
+  emit(op: Op): void {
+    this.emitInto(this.#current, op);
+  }
+
+  emitInto(block: Block, op: Op): void {
+    block.ops.push(op.site ? op : { ...op, site: new CallSite() });
+  }
+
+  /** A block that is not placed yet. */
+  block(): Block {
+    return { id: this.#blocks++, depth: this.#depth, ops: [], end: undefined };
+  }
+
+  /** Continues with `block`, whose place in the text is here. */
+  place(block: Block, reachable = true): void {
+    this.fn.blocks.push(block);
+    this.#current = block;
+    this.#reachable = reachable;
+  }
+
+  #terminate(end: Terminator): void {
+    this.#current.end = end.site ? end : { ...end, site: new CallSite() };
+  }
+
+  jump(to: Block): void {
+    this.#terminate({ op: 'jump', to: to.id });
+  }
+
+  /** Leaves the function; what is emitted after this is dropped. */
+  exit(value: Operand, note?: string): void {
+    this.#terminate({ op: 'exit', value, note });
+    this.place(this.block(), false);
+  }
+
+  branch(test: Test, then: Block, otherwise: Block): void {
+    switch (test.kind) {
+      case 'constant':
+        return this.jump(test.value ? then : otherwise);
+      case 'not':
+        return this.branch(test.of, otherwise, then);
+      case 'compare': {
+        const { compare, width, a, b } = test;
+        return this.#terminate({ op: 'branch', compare, width, a, b, then: then.id, otherwise: otherwise.id });
+      }
+      default: {
+        const second = this.block();
+        if (test.kind === 'and') this.branch(test.left, second, otherwise);
+        else this.branch(test.left, then, second);
+        this.place(second, this.#reachable);
+        this.branch(test.right, then, otherwise);
+      }
+    }
+  }
+
+  /** Runs `body` in a scope of its own. */
+  scoped<T>(body: () => T): T {
+    const scope: Scope = { parent: this.#scope, emitter: this, open: true };
+    this.#scope = scope;
+    try {
+      return body();
+    } finally {
+      scope.open = false;
+      this.#scope = scope.parent!;
+    }
+  }
+
+  looped<T>(body: () => T): T {
+    this.#depth++;
+    try {
+      return body();
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  /** @throws DslError when a value of `scope` cannot be used here. */
+  checkUsable(scope: Scope): void {
+    if (scope.emitter !== this) {
+      throw new DslError(
+        'use value: it belongs to another program or function; pass it as a parameter of the func',
+        new CallSite().location,
+      );
+    }
+    if (!scope.open) {
+      throw new DslError(
+        'use value: it was made inside a branch or loop that has ended; make it before, or carry it out with $.let',
+        new CallSite().location,
+      );
+    }
+  }
+
+  /** Registers what has to be used before the program ends. */
+  expectUse(what: string): Pending {
+    const pending: Pending = { site: new CallSite(), what };
+    this.#pending.add(pending);
+    return pending;
+  }
+
+  used(pending: Pending): void {
+    this.#pending.delete(pending);
+  }
+
+  /** @throws DslError for the first thing that was made and never used. */
+  checkLeftovers(): void {
+    for (const { what, site } of this.#pending) throw new DslError(`build ${this.fn.name}: ${what}`, site.location);
+  }
+
+  /** A frame slot for the time of `use`; later ones may share its bytes. */
+  withSlot<T>(size: number, use: (slot: number) => T): T {
+    const rounded = Math.ceil(size / 8) * 8;
+    const free = this.#freeSlots.get(rounded) ?? [];
+    this.#freeSlots.set(rounded, free);
+    const slot = free.pop() ?? this.slot(rounded);
+    const result = use(slot);
+    free.push(slot);
+    return result;
+  }
+
+  /** A frame slot that stays. */
+  slot(size: number): number {
+    return this.fn.frame.push(Math.ceil(size / 8) * 8) - 1;
+  }
+
+  frameAddress(slot: number, offset = 0): VReg {
+    const dst = this.vreg();
+    this.emit({ op: 'frame', dst, slot, offset });
+    return dst;
+  }
+
+  /** Makes the program use `map`. @throws DslError when another map has its name. */
+  useMap(map: MapSpec): void {
+    const known = this.context.maps.get(map.name);
+    if (known && known !== map) {
+      throw new DslError(`use map ${map.name}: the program has another map of this name`, new CallSite().location);
+    }
+    this.context.maps.set(map.name, map);
+  }
+
+  mapPointer(map: MapSpec): VReg {
+    this.useMap(map);
+    const dst = this.vreg();
+    this.emit({ op: 'map', dst, map: map.name });
+    return dst;
+  }
+}

@@ -1,0 +1,202 @@
+import type { Struct, Type } from '../btf/type.ts';
+import { DslError } from '../errors.ts';
+import type { Block as IrBlock } from '../ir/ir.ts';
+import { CallSite } from '../source-location.ts';
+import { helpers } from '../uapi/helpers.gen.ts';
+import type { BuilderCore } from './blocks.ts';
+import type { ContextValue } from './builder.ts';
+import type { BranchState, Emitter, Test } from './emitter.ts';
+import { Int, type Width } from './int.ts';
+import { Maybe } from './maybe.ts';
+import { type View, viewOf } from './view.ts';
+
+/** Offsets in `struct xdp_md` (linux/bpf.h); the verifier makes pointers of the first two. */
+const XdpMd = { data: 0, dataEnd: 4, ingressIfindex: 12, rxQueueIndex: 16 } as const;
+
+/** Where the cursor stands: at `offset` bytes behind the register `base`. A new generation begins with each resize. */
+interface CursorState {
+  readonly base: number;
+  readonly offset: number;
+  readonly end: number;
+  readonly generation: number;
+}
+
+/** The frame being judged, with a cursor that `take` and `skip` move. Every access is checked against the frame's end. */
+export class Packet<R> implements ContextValue, BranchState {
+  readonly context: number;
+  readonly #core: BuilderCore<R>;
+  readonly #emitter: Emitter;
+  #state: CursorState;
+  #generations = 0;
+
+  constructor(core: BuilderCore<R>, context: number) {
+    this.context = context;
+    this.#core = core;
+    this.#emitter = core.emitter;
+    this.#state = this.#loaded();
+    core.emitter.states.push(this);
+  }
+
+  /** The header at the cursor, if the frame is long enough; the cursor moves behind it. */
+  take<F extends Readonly<Record<string, Type>>>(type: Struct<F>): Maybe<View<F>, R> {
+    const { base, offset } = this.#state;
+    return new Maybe(
+      this.#core,
+      this.#fits(base, offset + type.size),
+      () => {
+        this.#state = { ...this.#state, base, offset: offset + type.size };
+        return this.#view(type, base, offset);
+      },
+      `the ${type.name} header`,
+    );
+  }
+
+  /** The header at the cursor without moving it. */
+  peek<F extends Readonly<Record<string, Type>>>(type: Struct<F>): Maybe<View<F>, R> {
+    const { base, offset } = this.#state;
+    const test = this.#fits(base, offset + type.size);
+    return new Maybe(this.#core, test, () => this.#view(type, base, offset), `the ${type.name} header`);
+  }
+
+  /**
+   * Moves the cursor on by a number of bytes that the packet itself tells, which must not be above `max` (at most 65535). The
+   * bytes need not be there: the next `take` checks.
+   */
+  skip(amount: Int<8> | Int<16> | Int<32> | number, { max }: { readonly max: number }): Maybe<void, R> {
+    const { base, offset } = this.#state;
+    if (max > 0xffff) throw new DslError(`skip: max ${String(max)} is more than a packet can hold`, new CallSite().location);
+    if (typeof amount === 'number') {
+      const test: Test = { kind: 'constant', value: amount <= max };
+      return new Maybe(this.#core, test, () => this.#moveTo(base, offset + amount), 'the outcome of skip');
+    }
+    const wide = (amount as Int<Width>).u64();
+    return new Maybe(
+      this.#core,
+      wide.le(max).consume(),
+      () => {
+        const moved = this.#emitter.vreg();
+        this.#emitter.emit({ op: 'alu', alu: 'add', width: 64, dst: moved, a: base, b: wide.operand(), note: 'skip' });
+        this.#moveTo(moved, offset);
+      },
+      'the outcome of skip',
+    );
+  }
+
+  /** Bytes from the cursor to the end of the frame. */
+  remaining(): Int<64> {
+    const { base, offset, end } = this.#state;
+    const emitter = this.#emitter;
+    const dst = emitter.vreg();
+    emitter.emit({ op: 'alu', alu: 'sub', width: 64, dst, a: end, b: base, note: 'bytes remaining' });
+    return new Int(emitter, 64, dst).sub(offset);
+  }
+
+  /** Number of the interface that the frame came in by. */
+  ingressInterface(): Int<32> {
+    return this.#metadata(XdpMd.ingressIfindex, 'ingress_ifindex');
+  }
+
+  receiveQueue(): Int<32> {
+    return this.#metadata(XdpMd.rxQueueIndex, 'rx_queue_index');
+  }
+
+  /** Moves the start of the frame: negative makes room in front. Every view is void afterwards and the cursor at the start. */
+  adjustHead(delta: Int<32> | number): Maybe<void, R> {
+    return this.#resize(helpers.xdp_adjust_head.id, delta, 'adjustHead');
+  }
+
+  /** Moves the end of the frame: negative cuts. Every view is void afterwards and the cursor at the start. */
+  adjustTail(delta: Int<32> | number): Maybe<void, R> {
+    return this.#resize(helpers.xdp_adjust_tail.id, delta, 'adjustTail');
+  }
+
+  save(): CursorState {
+    return this.#state;
+  }
+
+  restore(state: CursorState): void {
+    this.#state = state;
+  }
+
+  merge(ends: readonly { readonly block: IrBlock; readonly state: CursorState }[]): void {
+    const [first, ...rest] = ends.map((end) => end.state);
+    if (!first || rest.every((state) => sameCursor(state, first))) {
+      if (first) this.#state = first;
+      return;
+    }
+    const emitter = this.#emitter;
+    const [base, end] = [emitter.vreg(), emitter.vreg()];
+    for (const { block, state } of ends) {
+      emitter.emitInto(block, { op: 'alu', alu: 'add', width: 64, dst: base, a: state.base, b: BigInt(state.offset) });
+      emitter.emitInto(block, { op: 'mov', dst: end, src: state.end });
+    }
+    const generation = rest.every((state) => state.generation === first.generation) ? first.generation : ++this.#generations;
+    this.#state = { base, offset: 0, end, generation };
+  }
+
+  enterLoop(): () => void {
+    const emitter = this.#emitter;
+    const base = emitter.vreg();
+    const { generation, end } = this.#state;
+    const settle = (): void => {
+      if (this.#state.generation !== generation) {
+        throw new DslError('resize packet: not inside a loop, whose next round would use the old bounds', new CallSite().location);
+      }
+      const { base: from, offset } = this.#state;
+      emitter.emit({ op: 'alu', alu: 'add', width: 64, dst: base, a: from, b: BigInt(offset) });
+      this.#state = { base, offset: 0, end, generation };
+    };
+    settle();
+    return settle;
+  }
+
+  #moveTo(base: number, offset: number): void {
+    this.#state = { ...this.#state, base, offset };
+  }
+
+  #loaded(): CursorState {
+    const [base, end] = [this.#emitter.vreg(), this.#emitter.vreg()];
+    this.#emitter.emit({ op: 'load', size: 4, dst: base, from: { base: this.context, offset: XdpMd.data }, note: 'data' });
+    this.#emitter.emit({ op: 'load', size: 4, dst: end, from: { base: this.context, offset: XdpMd.dataEnd }, note: 'data_end' });
+    return { base, offset: 0, end, generation: ++this.#generations };
+  }
+
+  #metadata(offset: number, note: string): Int<32> {
+    const dst = this.#emitter.vreg();
+    this.#emitter.emit({ op: 'load', size: 4, dst, from: { base: this.context, offset }, note });
+    return new Int(this.#emitter, 32, dst);
+  }
+
+  /** Whether the frame reaches `bytes` behind `base`. */
+  #fits(base: number, bytes: number): Test {
+    const emitter = this.#emitter;
+    const limit = emitter.vreg();
+    emitter.emit({ op: 'alu', alu: 'add', width: 64, dst: limit, a: base, b: BigInt(bytes) });
+    return { kind: 'compare', compare: 'le', width: 64, a: limit, b: this.#state.end };
+  }
+
+  #view<F extends Readonly<Record<string, Type>>>(type: Struct<F>, base: number, offset: number): View<F> {
+    const { generation } = this.#state;
+    const { scope } = this.#emitter;
+    const check = (): void => {
+      this.#emitter.checkUsable(scope);
+      if (generation !== this.#state.generation) {
+        throw new DslError(`use ${type.name}: the packet was resized since; take the header again`, new CallSite().location);
+      }
+    };
+    return viewOf({ emitter: this.#emitter, address: { base, offset }, name: type.name, check }, type);
+  }
+
+  #resize(helper: number, delta: Int<32> | number, name: string): Maybe<void, R> {
+    const emitter = this.#emitter;
+    const dst = emitter.vreg();
+    const operand = typeof delta === 'number' ? BigInt(delta) : delta.operand();
+    emitter.emit({ op: 'call', helper, args: [this.context, operand], dst, note: name });
+    this.#state = this.#loaded();
+    return new Maybe(this.#core, { kind: 'compare', compare: 'eq', width: 64, a: dst, b: 0n }, () => {}, `the outcome of ${name}`);
+  }
+}
+
+function sameCursor(a: CursorState, b: CursorState): boolean {
+  return a.base === b.base && a.offset === b.offset && a.end === b.end && a.generation === b.generation;
+}

@@ -1,0 +1,84 @@
+import { disassembleAll } from '../asm/disassemble.ts';
+import { slots, type Instruction } from '../asm/instruction.ts';
+import type { CallSite } from '../source-location.ts';
+import { allocateRegisters } from './allocate.ts';
+import { propagateCopies } from './copy-propagation.ts';
+import { removeDeadCode } from './dead-code.ts';
+import { dumpFunction } from './dump.ts';
+import type { IrFunction } from './ir.ts';
+import { removeUnreachable, threadJumps } from './jump-threading.ts';
+import { layOut } from './layout.ts';
+import { allocateNaively } from './naive.ts';
+import { selectInstructions } from './select.ts';
+
+/** `optimizing` allocates registers and cleans up; `naive` keeps every value in the frame and is the oracle of the tests. */
+export type Backend = 'optimizing' | 'naive';
+
+/** A function in the finished program, with the slot where it begins. */
+export interface CompiledFunction {
+  readonly name: string;
+  readonly slot: number;
+  readonly parameters: number;
+  readonly site: CallSite;
+}
+
+/** Instructions of a whole program, the main function first; maps and functions are still named. */
+export interface CompiledCode {
+  readonly insns: readonly Instruction[];
+  readonly functions: readonly CompiledFunction[];
+}
+
+function copyOf(fn: IrFunction): IrFunction {
+  return { ...fn, blocks: fn.blocks.map((block) => ({ ...block, ops: [...block.ops] })), frame: [...fn.frame] };
+}
+
+function optimize(fn: IrFunction): void {
+  threadJumps(fn);
+  do {
+    propagateCopies(fn);
+  } while (removeDeadCode(fn));
+  threadJumps(fn);
+}
+
+function compileFunction(original: IrFunction, backend: Backend): Instruction[] {
+  const fn = copyOf(original);
+  if (backend === 'optimizing') optimize(fn);
+  else removeUnreachable(fn);
+  const machine = selectInstructions(fn);
+  if (backend === 'optimizing') allocateRegisters(machine);
+  else allocateNaively(machine);
+  return layOut(machine);
+}
+
+/** Compiles the main function and those it comes to call, one after the other; what no path calls is left out. */
+export function compileFunctions(functions: readonly IrFunction[], backend: Backend): CompiledCode {
+  const byName = new Map(functions.map((fn) => [fn.name, fn]));
+  const waiting = functions.slice(0, 1);
+  const insns: Instruction[] = [];
+  const compiled: CompiledFunction[] = [];
+  let slot = 0;
+  for (const fn of waiting) {
+    compiled.push({ name: fn.name, slot, parameters: fn.params.length, site: fn.site });
+    for (const insn of compileFunction(fn, backend)) {
+      insns.push(insn);
+      slot += slots(insn);
+      const callee = insn.callee === undefined ? undefined : byName.get(insn.callee);
+      if (callee && !waiting.includes(callee)) waiting.push(callee);
+    }
+  }
+  return { insns, functions: compiled };
+}
+
+/** The program at each step as text: what the DSL emitted, what optimization left, and the bytecode. */
+export function dumpSteps(functions: readonly IrFunction[]): { ir: string; optimized: string; bytecode: string } {
+  const optimized = functions.map((original) => {
+    const fn = copyOf(original);
+    optimize(fn);
+    return dumpFunction(fn);
+  });
+  return {
+    ir: functions.map(dumpFunction).join('\n\n'),
+    optimized: optimized.join('\n\n'),
+    bytecode: disassembleAll(compileFunctions(functions, 'optimizing').insns),
+  };
+}

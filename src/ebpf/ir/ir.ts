@@ -1,0 +1,193 @@
+/**
+ * The intermediate representation: functions of basic blocks over virtual registers.
+ *
+ * An operand is a number (a virtual register, 16 and up, so that r0-r10 keep their own numbers after selection) or a
+ * bigint (a constant). A register always holds 64 bits; a value narrower than that has zeros above it. Temporaries have one
+ * definition, variables several; there are no phi nodes.
+ */
+import type { AluName, AtomicName, ByteSize, CompareName } from '../asm/opcode.ts';
+import type { CallSite } from '../source-location.ts';
+
+export type VReg = number;
+export type Operand = VReg | bigint;
+
+export const FIRST_VREG = 16;
+
+/** Where memory is: a register plus an offset, or a frame slot plus an offset. */
+export interface Address {
+  readonly base: VReg | { readonly slot: number };
+  readonly offset: number;
+}
+
+interface Common {
+  readonly site?: CallSite | undefined;
+  readonly note?: string | undefined;
+}
+
+export type Op = Common &
+  (
+    | { readonly op: 'mov'; readonly dst: VReg; readonly src: Operand }
+    /** The low 32 bits, zero above. */
+    | { readonly op: 'truncate'; readonly dst: VReg; readonly src: VReg }
+    | {
+        readonly op: 'alu';
+        readonly alu: AluName;
+        readonly width: 32 | 64;
+        readonly dst: VReg;
+        readonly a: Operand;
+        readonly b: Operand;
+      }
+    /** Host order to network order or back, for the low `bits`; zero above. */
+    | { readonly op: 'swap'; readonly bits: 16 | 32 | 64; readonly dst: VReg; readonly a: VReg }
+    | { readonly op: 'load'; readonly size: ByteSize; readonly dst: VReg; readonly from: Address }
+    | { readonly op: 'store'; readonly size: ByteSize; readonly to: Address; readonly src: Operand }
+    | {
+        readonly op: 'atomic';
+        readonly kind: AtomicName;
+        readonly size: 4 | 8;
+        readonly to: Address;
+        readonly src: Operand;
+        /** The old value, where it is wanted. */
+        readonly dst?: VReg;
+        /** What cmpxchg compares with. */
+        readonly expected?: Operand;
+      }
+    | { readonly op: 'frame'; readonly dst: VReg; readonly slot: number; readonly offset: number }
+    | { readonly op: 'map'; readonly dst: VReg; readonly map: string }
+    | { readonly op: 'mapValue'; readonly dst: VReg; readonly map: string; readonly offset: number }
+    | { readonly op: 'call'; readonly helper: number; readonly args: readonly Operand[]; readonly dst?: VReg }
+    | { readonly op: 'invoke'; readonly callee: string; readonly args: readonly Operand[]; readonly dst?: VReg }
+  );
+
+export type Terminator = Common &
+  (
+    | { readonly op: 'jump'; readonly to: number }
+    | {
+        readonly op: 'branch';
+        readonly compare: CompareName;
+        readonly width: 32 | 64;
+        readonly a: Operand;
+        readonly b: Operand;
+        readonly then: number;
+        readonly otherwise: number;
+      }
+    | { readonly op: 'exit'; readonly value: Operand }
+  );
+
+export interface Block {
+  readonly id: number;
+  /** How many loops are around it; spilling avoids the inner ones. */
+  readonly depth: number;
+  ops: Op[];
+  end: Terminator | undefined;
+}
+
+export interface IrFunction {
+  readonly name: string;
+  readonly params: readonly VReg[];
+  readonly site: CallSite;
+  /** In the order of the text; the first is the entry. */
+  blocks: Block[];
+  /** Sizes in bytes of the frame slots, by number. */
+  readonly frame: number[];
+  /** The next free virtual register. */
+  nextVReg: number;
+}
+
+/** The registers an operation reads, in order. */
+export function opUses(op: Op | Terminator): VReg[] {
+  return operandsOf(op).filter((operand) => typeof operand === 'number');
+}
+
+function addressBase({ base }: Address): Operand[] {
+  return typeof base === 'number' ? [base] : [];
+}
+
+function operandsOf(op: Op | Terminator): Operand[] {
+  switch (op.op) {
+    case 'mov':
+    case 'truncate':
+      return [op.src];
+    case 'alu':
+    case 'branch':
+      return [op.a, op.b];
+    case 'swap':
+      return [op.a];
+    case 'load':
+      return addressBase(op.from);
+    case 'store':
+      return [...addressBase(op.to), op.src];
+    case 'atomic':
+      return [...addressBase(op.to), op.src, ...(op.expected === undefined ? [] : [op.expected])];
+    case 'call':
+    case 'invoke':
+      return [...op.args];
+    case 'exit':
+      return [op.value];
+    case 'frame':
+    case 'map':
+    case 'mapValue':
+    case 'jump':
+      return [];
+  }
+}
+
+/** The register an operation writes, if any. */
+export function opDef(op: Op): VReg | undefined {
+  return 'dst' in op ? op.dst : undefined;
+}
+
+/** Whether an operation may go when nobody reads its result. */
+export function isPure(op: Op): boolean {
+  return !(op.op === 'store' || op.op === 'atomic' || op.op === 'call' || op.op === 'invoke');
+}
+
+/** The same operation with its read operands replaced; addresses keep registers only. */
+export function mapUses<T extends Op | Terminator>(op: T, replace: (operand: Operand) => Operand): T {
+  const register = (operand: VReg): VReg => {
+    const replaced = replace(operand);
+    return typeof replaced === 'number' ? replaced : operand;
+  };
+  const address = (at: Address): Address => (typeof at.base === 'number' ? { ...at, base: register(at.base) } : at);
+  switch (op.op) {
+    case 'mov':
+      return { ...op, src: replace(op.src) };
+    case 'truncate':
+      return { ...op, src: register(op.src) };
+    case 'alu':
+    case 'branch':
+      return { ...op, a: replace(op.a), b: replace(op.b) };
+    case 'swap':
+      return { ...op, a: register(op.a) };
+    case 'load':
+      return { ...op, from: address(op.from) };
+    case 'store':
+      return { ...op, to: address(op.to), src: replace(op.src) };
+    case 'atomic':
+      return {
+        ...op,
+        to: address(op.to),
+        src: replace(op.src),
+        ...(op.expected === undefined ? {} : { expected: replace(op.expected) }),
+      };
+    case 'call':
+    case 'invoke':
+      return { ...op, args: op.args.map(replace) };
+    case 'exit':
+      return { ...op, value: replace(op.value) };
+    default:
+      return op;
+  }
+}
+
+/** The blocks that may come next. */
+export function successors(end: Terminator | undefined): number[] {
+  switch (end?.op) {
+    case 'jump':
+      return [end.to];
+    case 'branch':
+      return [end.then, end.otherwise];
+    default:
+      return [];
+  }
+}

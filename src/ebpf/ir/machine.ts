@@ -1,0 +1,91 @@
+/**
+ * Machine code before register allocation: instructions over virtual registers (16 and up) and, around calls and exits,
+ * the physical ones that the calling convention demands (arguments r1-r5, result r0, r0-r5 lost by a call).
+ */
+import { FRAME_POINTER, type Instruction, isCall } from '../asm/instruction.ts';
+import { Alu, Atomic, Class, Jump, LD_IMM64, Mode, Source } from '../asm/opcode.ts';
+
+export type MachineEnd =
+  | { readonly kind: 'jump'; readonly to: number; readonly site: Instruction['site'] }
+  /** `test` compares; its target is `then`. */
+  | { readonly kind: 'branch'; readonly test: Instruction; readonly then: number; readonly otherwise: number }
+  /** The result is in r0. */
+  | { readonly kind: 'exit'; readonly insn: Instruction };
+
+export interface MachineBlock {
+  readonly id: number;
+  readonly depth: number;
+  insns: Instruction[];
+  end: MachineEnd;
+}
+
+export interface MachineFunction {
+  readonly name: string;
+  blocks: MachineBlock[];
+  readonly frame: number[];
+  nextVReg: number;
+}
+
+const CALL_CLOBBERS = [0, 1, 2, 3, 4, 5];
+
+/** The instruction of a block's end that reads registers, if any. */
+export function endInstruction(end: MachineEnd): Instruction | undefined {
+  if (end.kind === 'branch') return end.test;
+  return end.kind === 'exit' ? end.insn : undefined;
+}
+
+export function endSuccessors(end: MachineEnd): number[] {
+  if (end.kind === 'branch') return [end.then, end.otherwise];
+  return end.kind === 'jump' ? [end.to] : [];
+}
+
+/** A copy from register to register, which allocation may make disappear. */
+export function isMove(insn: Instruction): boolean {
+  return insn.opcode === (Class.ALU64 | Alu.mov | Source.REG) && insn.src !== FRAME_POINTER;
+}
+
+/** The registers that an instruction reads and writes, the hidden ones included; r10 is left out. */
+export function effects(insn: Instruction): { uses: number[]; defs: number[] } {
+  const { uses, defs } = rawEffects(insn);
+  return { uses: uses.filter((register) => register !== FRAME_POINTER), defs };
+}
+
+function rawEffects(insn: Instruction): { uses: number[]; defs: number[] } {
+  const { opcode, dst, src } = insn;
+  const hasSource = (opcode & Source.REG) !== 0;
+  switch (opcode & 0x07) {
+    case Class.LD:
+      return { uses: [], defs: opcode === LD_IMM64 ? [dst] : [] };
+    case Class.LDX:
+      return { uses: insn.slot === undefined ? [src] : [], defs: [dst] };
+    case Class.ST:
+      return { uses: insn.slot === undefined ? [dst] : [], defs: [] };
+    case Class.STX: {
+      const base = insn.slot === undefined ? [dst] : [];
+      if ((opcode & 0xe0) !== Mode.ATOMIC) return { uses: [...base, src], defs: [] };
+      if (insn.imm === Atomic.cmpxchg) return { uses: [...base, src, 0], defs: [0] };
+      return { uses: [...base, src], defs: (insn.imm & Atomic.FETCH) === 0 ? [] : [src] };
+    }
+    case Class.ALU:
+    case Class.ALU64: {
+      const operation = opcode & 0xf0;
+      if (operation === Alu.mov) return { uses: hasSource ? [src] : [], defs: [dst] };
+      if (operation === Alu.neg || operation === Alu.end) return { uses: [dst], defs: [dst] };
+      return { uses: hasSource ? [dst, src] : [dst], defs: [dst] };
+    }
+    default:
+      if (isCall(insn)) {
+        return { uses: CALL_CLOBBERS.slice(1, 1 + (insn.parameters ?? 0)), defs: CALL_CLOBBERS };
+      }
+      if ((opcode & 0xf0) === Jump.exit) return { uses: [0], defs: [] };
+      if ((opcode & 0xf0) === Jump.ja) return { uses: [], defs: [] };
+      return { uses: hasSource ? [dst, src] : [dst], defs: [] };
+  }
+}
+
+/** The same instruction with its named registers replaced; the hidden ones (r0 of an exit, say) stay. */
+export function renameRegisters(insn: Instruction, rename: (register: number) => number): Instruction {
+  const dst = rename(insn.dst);
+  const src = rename(insn.src);
+  return dst === insn.dst && src === insn.src ? insn : { ...insn, dst, src };
+}

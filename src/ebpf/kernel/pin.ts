@@ -1,0 +1,51 @@
+import { existsSync, mkdirSync, readFileSync, statfsSync, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { SyscallError } from '../errors.ts';
+import { attr, attribute } from '../sys/attr.ts';
+import { command, openCommand } from '../sys/bpf.ts';
+import type { Descriptor } from '../sys/descriptor.ts';
+import { addressOf, mount } from '../sys/libc.ts';
+
+export const BPF_FILE_SYSTEM = '/sys/fs/bpf';
+/** BPF_FS_MAGIC, include/uapi/linux/magic.h */
+const BPF_FS_MAGIC = 0xcafe4a11;
+
+/** Mounts the BPF file system at its usual place unless it is there. */
+export function ensureBpfFileSystem(): void {
+  if (existsSync(BPF_FILE_SYSTEM) && statfsSync(BPF_FILE_SYSTEM).type === BPF_FS_MAGIC) return;
+  const result = mount('bpf', BPF_FILE_SYSTEM, 'bpf');
+  if (!result.ok) {
+    throw new SyscallError(
+      'mount',
+      result.errno,
+      `mount ${BPF_FILE_SYSTEM}: mount failed with ${result.errno}; run as root, or mount it yourself: mount -t bpf bpf ${BPF_FILE_SYSTEM}`,
+    );
+  }
+}
+
+const cString = (text: string): Buffer => Buffer.from(`${text}\0`);
+
+/** Gives an object a name in the BPF file system, which keeps it alive after its descriptors are closed. */
+export function pinObject(fd: number, path: string, what: string): void {
+  if (path.startsWith(`${BPF_FILE_SYSTEM}/`)) ensureBpfFileSystem();
+  mkdirSync(dirname(path), { recursive: true });
+  const name = cString(path);
+  command('OBJ_PIN', attribute(attr.object, { path: addressOf(name), fd }), `pin ${what} at ${path}`);
+}
+
+export function openPinned(path: string, what: string): Descriptor {
+  const name = cString(path);
+  return openCommand('OBJ_GET', attribute(attr.object, { path: addressOf(name) }), `open pinned ${what} ${path}`);
+}
+
+/** Removes a pin; the object goes with its last user. */
+export function unpin(path: string): void {
+  unlinkSync(path);
+}
+
+/** The CPUs that may ever exist: per-CPU maps hold a value for each, whether it is online or not. */
+export function possibleCpus(): number {
+  const list = readFileSync('/sys/devices/system/cpu/possible', 'utf8').trim();
+  const last = list.split(/[,-]/).at(-1);
+  return Number(last) + 1;
+}

@@ -1,0 +1,137 @@
+/**
+ * Reads a ring buffer in place, in the memory shared with the kernel (Documentation/bpf/ringbuf.rst).
+ *
+ *     page 0             consumer position, ours to write
+ *     page 1             producer position, the kernel's
+ *     pages 2 and on     the data, mapped twice in a row, so that no record is ever split
+ *
+ * A record is a header of 8 bytes (length in the low 30 bits, then DISCARD, then BUSY) and its data, padded to 8. The kernel
+ * clears BUSY with release semantics when a record is complete, which `Atomics.load` pairs with. Nothing is allocated per
+ * record: positions are read and written once a batch.
+ */
+import { SyscallError } from '../errors.ts';
+import { Mapping, Protection, ReadinessWatch } from '../sys/libc.ts';
+import type { BpfMap } from './bpf-map.ts';
+
+const PAGE = 4096;
+const HEADER = 8;
+const BUSY = 1 << 31;
+const DISCARD = 1 << 30;
+
+/** Is given each record in place: valid until it returns. Returning false stops the batch before this record. */
+export type RecordHandler = (memory: Buffer, offset: number, length: number) => boolean | void;
+
+export class RingBuffer implements Disposable {
+  readonly #map: BpfMap;
+  readonly #lost: BpfMap | undefined;
+  readonly #consumerPage: Mapping;
+  readonly #dataPages: Mapping;
+  readonly #consumer: BigInt64Array;
+  readonly #producer: BigInt64Array;
+  readonly #headers: Int32Array;
+  readonly #data: Buffer;
+  readonly #mask: number;
+  #watch: ReadinessWatch | undefined;
+  #closed = false;
+
+  /** `lost` is the companion map that `ring.lost` names; without it `lost` is 0. */
+  constructor(map: BpfMap, lost?: BpfMap) {
+    this.#map = map;
+    this.#lost = lost;
+    const size = map.spec.maxEntries;
+    this.#mask = size - 1;
+    this.#consumerPage = mapPages(map, PAGE, 0, Protection.READ | Protection.WRITE);
+    try {
+      this.#dataPages = mapPages(map, PAGE + 2 * size, PAGE, Protection.READ);
+    } catch (error) {
+      this.#consumerPage[Symbol.dispose]();
+      throw error;
+    }
+    this.#consumer = new BigInt64Array(this.#consumerPage.memory, 0, 1);
+    this.#producer = new BigInt64Array(this.#dataPages.memory, 0, 1);
+    this.#headers = new Int32Array(this.#dataPages.memory, PAGE);
+    this.#data = Buffer.from(this.#dataPages.memory, PAGE);
+  }
+
+  /** How many records found no room so far. */
+  get lost(): bigint {
+    const perCpu = this.#lost?.lookup(0 as never) as readonly bigint[] | undefined;
+    return perCpu?.reduce((sum, count) => sum + count, 0n) ?? 0n;
+  }
+
+  /** Bytes that wait to be read. */
+  get pending(): number {
+    return Number(Atomics.load(this.#producer, 0) - Atomics.load(this.#consumer, 0));
+  }
+
+  /** Hands over what is there, at most `limit` records, and gives the room back to the kernel. Returns how many. */
+  drain(handle: RecordHandler, limit = Infinity): number {
+    let position = Atomics.load(this.#consumer, 0);
+    const start = Number(position & BigInt(this.#mask));
+    const available = Number(Atomics.load(this.#producer, 0) - position);
+    let taken = 0;
+    let records = 0;
+    while (taken < available && records < limit) {
+      const at = (start + taken) & this.#mask;
+      const header = Atomics.load(this.#headers, at >> 2);
+      if ((header & BUSY) !== 0) break;
+      const length = header & ~(BUSY | DISCARD);
+      if ((header & DISCARD) === 0) {
+        if (handle(this.#data, at + HEADER, length) === false) break;
+        records++;
+      }
+      taken += (length + HEADER + 7) & ~7;
+    }
+    position += BigInt(taken);
+    Atomics.store(this.#consumer, 0, position);
+    return records;
+  }
+
+  /** Calls back whenever there is something to drain; sleeps while nothing comes. One watcher at a time; undefined stops. */
+  watch(onReadable: (() => void) | undefined): void {
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = onReadable && new ReadinessWatch(this.#map.fd, onReadable);
+  }
+
+  /**
+   * Batches of records, decoded by `decode`, as the consumer asks for them. While it does not ask, nothing is read: the kernel's
+   * buffer fills, and what finds no room is counted in `lost`.
+   */
+  async *batches<T>(decode: (memory: Buffer, offset: number, length: number) => T, limit = 1024): AsyncGenerator<T[], void, void> {
+    while (!this.#closed) {
+      const batch: T[] = [];
+      this.drain((memory, offset, length) => {
+        batch.push(decode(memory, offset, length));
+      }, limit);
+      if (batch.length > 0) yield batch;
+      else await this.#readable();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#wake?.();
+    this.watch(undefined);
+    this.#consumerPage[Symbol.dispose]();
+    this.#dataPages[Symbol.dispose]();
+  }
+
+  #wake: (() => void) | undefined;
+
+  async #readable(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      this.watch(resolve);
+    });
+    this.#wake = undefined;
+    if (!this.#closed) this.watch(undefined);
+  }
+}
+
+function mapPages(map: BpfMap, length: number, offset: number, protection: number): Mapping {
+  const mapping = Mapping.map(map.fd, length, offset, protection);
+  if (!('errno' in mapping)) return mapping;
+  const why = mapping.errno === 'EPERM' ? '; another reader has it, or the process may not' : '';
+  throw new SyscallError('mmap', mapping.errno, `map ring buffer ${map.spec.name}: mmap failed with ${mapping.errno}${why}`);
+}

@@ -1,0 +1,125 @@
+import { readFileSync } from 'node:fs';
+import { SourceMap } from 'node:module';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** A place in a source file; `line` and `column` count from 1. */
+export interface SourceLocation {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** How deep inside the toolkit an instruction may be emitted below the author's frame. */
+const MAX_FRAMES = 30;
+
+/** Where the author called the toolkit. Mapping a place to TypeScript is dear, so it waits until somebody asks. */
+export class CallSite {
+  readonly #frame: NodeJS.CallSite | undefined;
+
+  constructor() {
+    const { stackTraceLimit, prepareStackTrace } = Error;
+    const holder: { stack?: NodeJS.CallSite[] } = {};
+    Error.stackTraceLimit = MAX_FRAMES;
+    Error.prepareStackTrace = (_error, frames) => frames;
+    Error.captureStackTrace(holder, CallSite);
+    this.#frame = holder.stack?.find((frame) => !isToolkit(fileOf(frame)));
+    Error.prepareStackTrace = prepareStackTrace;
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+
+  /** The first frame outside the toolkit: the author's line, in TypeScript where a source map tells. */
+  get location(): SourceLocation | undefined {
+    return this.#frame && locate(this.#frame);
+  }
+}
+
+const toolkitRoot = dirname(fileURLToPath(import.meta.url));
+
+function fileOf(frame: NodeJS.CallSite): string {
+  const name = frame.getFileName() ?? '';
+  return name.startsWith('file://') ? fileURLToPath(name) : name;
+}
+
+function isToolkit(file: string): boolean {
+  return !file.startsWith('/') || (file.startsWith(`${toolkitRoot}/`) && !/\.test\.[jt]s$/.test(file));
+}
+
+const located = new Map<string, SourceLocation>();
+
+function locate(frame: NodeJS.CallSite): SourceLocation {
+  const raw = { file: fileOf(frame), line: frame.getLineNumber() ?? 1, column: frame.getColumnNumber() ?? 1 };
+  const key = `${raw.file}:${String(raw.line)}:${String(raw.column)}`;
+  let location = located.get(key);
+  if (!location) {
+    location = mapByRunner(frame) ?? mapToSource(raw);
+    located.set(key, location);
+  }
+  return location;
+}
+
+/** A runner that compiles TypeScript in memory formats stacks itself, with source maps that only it knows. */
+function mapByRunner(frame: NodeJS.CallSite): SourceLocation | undefined {
+  if (!Error.prepareStackTrace) return undefined;
+  const formatted = String(Error.prepareStackTrace(new Error(), [frame]));
+  const match = /\(?((?:file:\/\/)?\/[^()\n]+?):(\d+):(\d+)\)?$/m.exec(formatted);
+  if (!match) return undefined;
+  const [, path = '', line, column] = match;
+  return { file: path.startsWith('file://') ? fileURLToPath(path) : path, line: Number(line), column: Number(column) };
+}
+
+const sourceMaps = new Map<string, SourceMap | undefined>();
+
+/** The source map beside a compiled file, or undefined where there is none (then the file is its own source). */
+function sourceMapOf(file: string): SourceMap | undefined {
+  if (!file.endsWith('.js')) return undefined;
+  if (!sourceMaps.has(file)) {
+    let map: SourceMap | undefined;
+    try {
+      map = new SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')));
+    } catch {
+      map = undefined; // no map, or not a readable one: the compiled file has to do
+    }
+    sourceMaps.set(file, map);
+  }
+  return sourceMaps.get(file);
+}
+
+function mapToSource(location: SourceLocation): SourceLocation {
+  const entry = sourceMapOf(location.file)?.findEntry(location.line - 1, location.column - 1);
+  if (!entry || !('originalSource' in entry)) return location;
+  return {
+    file: resolve(dirname(location.file), entry.originalSource),
+    line: entry.originalLine + 1,
+    column: entry.originalColumn + 1,
+  };
+}
+
+const sourceLines = new Map<string, readonly string[]>();
+
+/** The text of one line of a source file, empty where the file is not at hand. */
+export function sourceLine({ file, line }: SourceLocation): string {
+  let lines = sourceLines.get(file);
+  if (!lines) {
+    try {
+      lines = readFileSync(file, 'utf8').split('\n');
+    } catch {
+      lines = []; // the package was shipped without its sources
+    }
+    sourceLines.set(file, lines);
+  }
+  return lines[line - 1] ?? '';
+}
+
+/** Three lines of source around a location, with a caret under the column. */
+export function codeFrame(location: SourceLocation): string {
+  const width = String(location.line + 1).length;
+  const shown = [location.line - 1, location.line, location.line + 1].filter((line) => line > 0);
+  const rows = shown.flatMap((line) => {
+    const text = sourceLine({ ...location, line });
+    const row = `${line === location.line ? '>' : ' '} ${String(line).padStart(width)} | ${text}`.trimEnd();
+    const caret = `  ${' '.repeat(width)} | ${' '.repeat(Math.max(0, location.column - 1))}^`;
+    return line === location.line ? [row, caret] : [row];
+  });
+  return [`${location.file}:${String(location.line)}:${String(location.column)}`, ...rows].join('\n');
+}

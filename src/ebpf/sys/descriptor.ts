@@ -1,0 +1,39 @@
+import { close } from './libc.ts';
+
+const openDescriptors = new Map<Descriptor, string>();
+let traced = false;
+
+/** From now on each descriptor remembers who opened it. For tests: formatting stacks is dear. */
+export function traceDescriptors(): void {
+  traced = true;
+}
+
+/** What is open and, where descriptors are traced, the stack that opened it. */
+export function leakedDescriptors(): string[] {
+  return [...openDescriptors].map(([descriptor, stack]) => `descriptor ${String(descriptor.fd)} (${descriptor.what})\n${stack}`);
+}
+
+/** A file descriptor that is closed once, by `dispose` or `using`. */
+export class Descriptor implements Disposable {
+  readonly #fd: number;
+  readonly what: string;
+  #open = true;
+
+  constructor(fd: number, what: string) {
+    this.#fd = fd;
+    this.what = what;
+    openDescriptors.set(this, traced ? (new Error('opened here').stack ?? '') : '');
+  }
+
+  get fd(): number {
+    if (!this.#open) throw new Error(`use ${this.what}: it has been closed`);
+    return this.#fd;
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    openDescriptors.delete(this);
+    close(this.#fd);
+  }
+}

@@ -1,0 +1,135 @@
+/** The one door to the C library. Nothing else imports koffi. Pointers are Buffers, or addresses as bigint. */
+import { constants } from 'node:os';
+import koffi from 'koffi';
+
+const libc = koffi.load(null);
+
+/** Number of bpf(2), by the names that Node gives to architectures. */
+const SYS_BPF: Partial<Record<NodeJS.Architecture, number>> = { x64: 321, arm64: 280, riscv64: 280, s390x: 351, ppc64: 361 };
+
+const syscall = libc.func('long syscall(long number, long a, void *b, long c, long d, long e, long f)');
+const mmapFunction = libc.func('void *mmap(void *at, size_t length, int protection, int flags, int fd, long offset)');
+const munmapFunction = libc.func('int munmap(void *at, size_t length)');
+const closeFunction = libc.func('int close(int fd)');
+const setnsFunction = libc.func('int setns(int fd, int kind)');
+const mountFunction = libc.func('int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)');
+const nameToIndex = libc.func('unsigned int if_nametoindex(const char *name)');
+const indexToName = libc.func('const char *if_indextoname(unsigned int index, void *name)');
+const socketFunction = libc.func('int socket(int domain, int type, int protocol)');
+const sendFunction = libc.func('long send(int fd, const void *data, size_t length, int flags)');
+const recvFunction = libc.func('long recv(int fd, void *data, size_t length, int flags)');
+const setAffinity = libc.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
+
+const errnoNames = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+/** What bpf(2) returns beyond the errno values that user space has names for (include/linux/errno.h). */
+errnoNames.set(524, 'ENOTSUPP');
+
+/** The result of a call: a value that is not negative, or the name of the errno. */
+export type Result = { readonly ok: true; readonly value: number } | { readonly ok: false; readonly errno: string };
+
+function result(value: number | bigint): Result {
+  if (value >= 0) return { ok: true, value: Number(value) };
+  return { ok: false, errno: errnoNames.get(koffi.errno()) ?? `errno ${String(koffi.errno())}` };
+}
+
+/** bpf(2). The kernel writes its answers into `attr`. */
+export function bpf(command: number, attr: Buffer): Result {
+  const number = SYS_BPF[process.arch];
+  if (number === undefined) throw new Error(`call bpf: the number of the system call on ${process.arch} is not known here`);
+  return result(syscall(number, command, attr, attr.length, 0, 0, 0) as number | bigint);
+}
+
+/** The address of a buffer's first byte. The buffer must be kept alive while the kernel may use it. */
+export function addressOf(buffer: Uint8Array): bigint {
+  return koffi.address(buffer);
+}
+
+export const Protection = { READ: 1, WRITE: 2 } as const;
+
+/** A shared mapping of a descriptor, until it is disposed of; afterwards its memory must not be touched. */
+export class Mapping implements Disposable {
+  readonly memory: ArrayBuffer;
+  readonly #address: bigint;
+  #open = true;
+
+  private constructor(address: bigint, length: number) {
+    this.#address = address;
+    this.memory = koffi.view(address, length);
+  }
+
+  static map(fd: number, length: number, offset: number, protection: number): Mapping | { errno: string } {
+    const MAP_SHARED = 1;
+    const address = mmapFunction(null, length, protection, MAP_SHARED, fd, offset) as bigint;
+    if (BigInt.asIntN(64, address) === -1n) {
+      return { errno: errnoNames.get(koffi.errno()) ?? String(koffi.errno()) };
+    }
+    return new Mapping(address, length);
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    munmapFunction(this.#address, this.memory.byteLength);
+  }
+}
+
+export function close(fd: number): void {
+  closeFunction(fd);
+}
+
+/** Moves this thread into a network namespace. Other threads, and sockets that exist, stay where they are. */
+export function setNetworkNamespace(fd: number): Result {
+  const CLONE_NEWNET = 0x40000000;
+  return result(setnsFunction(fd, CLONE_NEWNET) as number);
+}
+
+export function mount(source: string, target: string, type: string): Result {
+  return result(mountFunction(source, target, type, 0, null) as number);
+}
+
+/** The number of an interface in the current network namespace, or undefined. */
+export function interfaceIndex(name: string): number | undefined {
+  const index = nameToIndex(name) as number;
+  return index === 0 ? undefined : index;
+}
+
+export function interfaceName(index: number): string | undefined {
+  return (indexToName(index, Buffer.alloc(16)) as string | null) ?? undefined;
+}
+
+/** A raw netlink exchange: sends `request` over NETLINK_ROUTE and returns the first answer. */
+export function netlinkRoute(request: Buffer): Result & { readonly answer?: Buffer } {
+  const [AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE] = [16, 3 | 0o2000000, 0];
+  const socket = result(socketFunction(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE) as number);
+  if (!socket.ok) return socket;
+  try {
+    const sent = result(sendFunction(socket.value, request, request.length, 0) as number | bigint);
+    if (!sent.ok) return sent;
+    const answer = Buffer.alloc(32768);
+    const received = result(recvFunction(socket.value, answer, answer.length, 0) as number | bigint);
+    return received.ok ? { ...received, answer: answer.subarray(0, received.value) } : received;
+  } finally {
+    close(socket.value);
+  }
+}
+
+/** Keeps this thread on one CPU. */
+export function pinToCpu(cpu: number): Result {
+  const mask = Buffer.alloc(128);
+  mask[cpu >> 3] = 1 << (cpu & 7);
+  return result(setAffinity(0, mask.length, mask) as number);
+}
+
+/** Calls back when a descriptor becomes readable, on Node's event loop: nothing runs while nothing comes. */
+export class ReadinessWatch implements Disposable {
+  readonly #handle: ReturnType<typeof koffi.node.poll>;
+
+  constructor(fd: number, onReadable: () => void) {
+    this.#handle = koffi.node.poll(fd, { readable: true }, onReadable);
+  }
+
+  [Symbol.dispose](): void {
+    this.#handle.stop();
+    this.#handle.close();
+  }
+}

@@ -1,0 +1,15 @@
+import { defineConfig } from 'vitest/config';
+
+const shared = { setupFiles: ['test/support/setup.ts'], testTimeout: 60_000, hookTimeout: 60_000 };
+
+export default defineConfig({
+  test: {
+    // Namespaces, pinned objects and two cores are shared: kernel and lab tests run one file after the other.
+    projects: [
+      { test: { ...shared, name: 'unit', include: ['src/**/*.test.ts', 'lab/**/*.test.ts'] } },
+      { test: { ...shared, name: 'types', include: ['test/types/*.test.ts'] } },
+      { test: { ...shared, name: 'kernel', include: ['test/kernel/*.test.ts'], fileParallelism: false } },
+      { test: { ...shared, name: 'lab', include: ['test/lab/*.test.ts'], fileParallelism: false, testTimeout: 120_000 } },
+    ],
+  },
+});
