@@ -1,5 +1,6 @@
 import type { AluName, CompareName } from '../asm/opcode.ts';
 import { DslError } from '../errors.ts';
+import { foldAlu, foldCompare } from '../ir/fold.ts';
 import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import { both, Condition } from './condition.ts';
@@ -54,64 +55,6 @@ abstract class Value {
   protected use(other: Value): Operand {
     if (other.emitter !== this.emitter) this.emitter.checkUsable(other.#scope);
     return other.operand();
-  }
-}
-
-/** Evaluates `a compare b` for constants of `width` bits. */
-function holds(compare: CompareName, width: Width, a: bigint, b: bigint): boolean {
-  const [sa, sb] = [BigInt.asIntN(width, a), BigInt.asIntN(width, b)];
-  switch (compare) {
-    case 'eq':
-      return a === b;
-    case 'ne':
-      return a !== b;
-    case 'gt':
-      return a > b;
-    case 'ge':
-      return a >= b;
-    case 'lt':
-      return a < b;
-    case 'le':
-      return a <= b;
-    case 'set':
-      return (a & b) !== 0n;
-    case 'sgt':
-      return sa > sb;
-    case 'sge':
-      return sa >= sb;
-    case 'slt':
-      return sa < sb;
-    case 'sle':
-      return sa <= sb;
-  }
-}
-
-/** Evaluates `a alu b` for constants as the kernel does: division by zero gives 0, its remainder the dividend. */
-function fold(alu: AluName, width: Width, a: bigint, b: bigint): bigint {
-  const machine = width === 64 ? 64n : 32n;
-  switch (alu) {
-    case 'add':
-      return a + b;
-    case 'sub':
-      return a - b;
-    case 'mul':
-      return a * b;
-    case 'div':
-      return b === 0n ? 0n : a / b;
-    case 'mod':
-      return b === 0n ? a : a % b;
-    case 'or':
-      return a | b;
-    case 'and':
-      return a & b;
-    case 'xor':
-      return a ^ b;
-    case 'lsh':
-      return a << b % machine;
-    case 'rsh':
-      return a >> b % machine;
-    case 'arsh':
-      return BigInt.asIntN(Number(machine), a) >> b % machine;
   }
 }
 
@@ -274,7 +217,7 @@ export class Int<W extends Width = Width> extends Value {
     if (shifts && b >= BigInt(Math.max(width, 32))) {
       throw new DslError(`shift by ${String(b)}: a u${String(width)} has fewer bits`, new CallSite().location);
     }
-    if (typeof a === 'bigint') return new Int(emitter, width, BigInt.asUintN(width, fold(alu, width, a, b)));
+    if (typeof a === 'bigint') return new Int(emitter, width, BigInt.asUintN(width, foldAlu(alu, width === 64 ? 64 : 32, a, b)));
     const same = (): Int<W> => new Int(emitter, width, a, this.max);
     const zero = (): Int<W> => new Int(emitter, width, 0n);
     const powerOfTwo = b > 0n && (b & (b - 1n)) === 0n ? b.toString(2).length - 1 : undefined;
@@ -300,7 +243,7 @@ export class Int<W extends Width = Width> extends Value {
 
   #test(compare: CompareName, a: Operand, b: Operand): Test {
     if (typeof a === 'bigint' && typeof b === 'bigint') {
-      return { kind: 'constant', value: holds(compare, this.width, a, b) };
+      return { kind: 'constant', value: foldCompare(compare, this.width === 64 ? 64 : 32, a, b) };
     }
     if (typeof b === 'bigint' && b > this.max) {
       if (compare === 'eq' || compare === 'gt' || compare === 'ge') return { kind: 'constant', value: false };

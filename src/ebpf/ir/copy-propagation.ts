@@ -1,3 +1,4 @@
+import { foldBranch, foldOp } from './fold.ts';
 import { type IrFunction, mapUses, type Op, opDef, type Operand } from './ir.ts';
 
 /**
@@ -33,7 +34,7 @@ export function propagateCopies(fn: IrFunction): void {
       }
     };
     block.ops = block.ops.map((original): Op => {
-      const op = mapUses(original, resolve);
+      const op = foldOp(mapUses(original, resolve));
       const def = opDef(op);
       if (def !== undefined) {
         here.delete(def);
@@ -42,6 +43,6 @@ export function propagateCopies(fn: IrFunction): void {
       }
       return op;
     });
-    if (block.end) block.end = mapUses(block.end, resolve);
+    if (block.end) block.end = foldBranch(mapUses(block.end, resolve));
   }
 }
