@@ -6,7 +6,7 @@ export {
   type Feature, kernelAtLeast, probedMapTypes, probedProgramTypes, probeHelper, probeJit, probeMapType, probeProgramType,
   requireFeature,
 } from './kernel/probes.ts';
-export { type LoadOptions, Program, type TestRunOptions, type TestRunResult, withRunStatistics } from './kernel/program.ts';
+export { type LoadOptions, Program, type TestRunOptions, type TestRunResult, enableRunStatistics } from './kernel/program.ts';
 export { type RecordHandler, RingBuffer } from './kernel/ring-buffer.ts';
 export { VerifierError } from './kernel/verifier-error.ts';
 export { type AttachOptions, XdpLink, type XdpLinkInfo, type XdpMode } from './kernel/xdp-link.ts';

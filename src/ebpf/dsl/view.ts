@@ -178,6 +178,10 @@ export class Ref<Name extends ScalarName = ScalarName> {
   set(value: ScalarValue<Name> | number | bigint): void {
     writeType(this.#memory, this.#type, value);
   }
+  /** Writes bits as they are to lie in memory: for checksums and copied words, where the byte order does not matter. */
+  setRaw(value: Int<WidthOf<Name>>): void {
+    store(this.#memory, this.#type.size as ByteSize, value.operand());
+  }
   /** Reads, adds and writes, with no care for other CPUs: right for what each CPU has for itself. */
   add(value: ScalarValue<Name> | number | bigint): void {
     this.set((this.get() as Int).add(value as Int) as ScalarValue<Name>);

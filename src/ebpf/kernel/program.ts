@@ -6,7 +6,7 @@ import { compile, type ProgramSpec } from '../dsl/program.ts';
 import { DslError } from '../errors.ts';
 import type { Backend, CompiledCode } from '../ir/compile.ts';
 import { attr, attribute, objectName } from '../sys/attr.ts';
-import { command, commandError, objectInfo, openById, tryCommand } from '../sys/bpf.ts';
+import { commandError, objectInfo, openById, openCommand, tryCommand } from '../sys/bpf.ts';
 import { Descriptor } from '../sys/descriptor.ts';
 import { addressOf } from '../sys/libc.ts';
 import { BpfMap } from './bpf-map.ts';
@@ -14,9 +14,12 @@ import { loadBtf } from './btf-object.ts';
 import { openPinned, pinObject } from './pin.ts';
 import { VerifierError } from './verifier-error.ts';
 
+/** A map of any shape. */
+type AnyMap = Pick<BpfMap, 'fd' | 'spec'>;
+
 export interface LoadOptions {
   /** Maps that exist already, to be used in place of new ones of the same name. The caller keeps them. */
-  readonly maps?: readonly BpfMap[];
+  readonly maps?: readonly AnyMap[];
   readonly backend?: Backend;
 }
 
@@ -68,10 +71,10 @@ export class Program implements Disposable {
   /** How many instruction slots were loaded. */
   readonly size: number;
   readonly #descriptor: Descriptor;
-  readonly #maps: ReadonlyMap<string, BpfMap>;
+  readonly #maps: ReadonlyMap<string, AnyMap>;
   readonly #owned: readonly BpfMap[];
 
-  private constructor(descriptor: Descriptor, name: string, size: number, maps: ReadonlyMap<string, BpfMap>, owned: readonly BpfMap[]) {
+  private constructor(descriptor: Descriptor, name: string, size: number, maps: ReadonlyMap<string, AnyMap>, owned: readonly BpfMap[]) {
     this.#descriptor = descriptor;
     this.name = name;
     this.size = size;
@@ -81,7 +84,7 @@ export class Program implements Disposable {
 
   /** Compiles and loads a program, making the maps it names. @throws VerifierError, SyscallError, DslError. */
   static load(spec: ProgramSpec, { maps: given = [], backend = 'optimizing' }: LoadOptions = {}): Program {
-    const maps = new Map(given.map((map) => [map.spec.name, map]));
+    const maps = new Map<string, AnyMap>(given.map((map) => [map.spec.name, map]));
     const made: BpfMap[] = [];
     try {
       for (const map of spec.maps) {
@@ -223,9 +226,7 @@ function readProgramInfo(fd: number, what: string): ProgramInfoResult {
   };
 }
 
-/** Runs `use` while the kernel counts runs and their time, which costs about 25 ns a run. */
-export function withRunStatistics<T>(use: () => T): T {
-  const fd = command('ENABLE_STATS', attribute(attr.id, { id: 0 }), 'enable run statistics');
-  using _statistics = new Descriptor(fd, 'run statistics');
-  return use();
+/** Lets the kernel count runs of all programs and their time until disposed of, which costs about 25 ns a run. */
+export function enableRunStatistics(): Descriptor {
+  return openCommand('ENABLE_STATS', attribute(attr.id, { id: 0 }), 'enable run statistics');
 }

@@ -113,11 +113,11 @@ export function netlinkRoute(request: Buffer): Result & { readonly answer?: Buff
   }
 }
 
-/** Keeps this thread on one CPU. */
-export function pinToCpu(cpu: number): Result {
+/** Keeps a thread, this one unless told, on one CPU. */
+export function pinToCpu(cpu: number, thread = 0): Result {
   const mask = Buffer.alloc(128);
   mask[cpu >> 3] = 1 << (cpu & 7);
-  return result(setAffinity(0, mask.length, mask) as number);
+  return result(setAffinity(thread, mask.length, mask) as number);
 }
 
 /** Calls back when a descriptor becomes readable, on Node's event loop: nothing runs while nothing comes. */

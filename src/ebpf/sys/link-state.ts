@@ -6,6 +6,8 @@ export interface InterfaceState {
   readonly name: string;
   readonly mtu: number;
   readonly up: boolean;
+  /** Packets that came in since it was made. */
+  readonly receivedPackets: bigint;
   /** Kind of a virtual device, `veth` say. */
   readonly kind: string | undefined;
   /** Numbers of the XDP programs by mode; absent where there is none. */
@@ -16,7 +18,7 @@ const RTM_GETLINK = 18;
 const NLMSG_ERROR = 2;
 const NLM_F_REQUEST = 1;
 const IFF_UP = 1;
-const Ifla = { IFNAME: 3, MTU: 4, LINKINFO: 18, XDP: 43 } as const;
+const Ifla = { IFNAME: 3, MTU: 4, LINKINFO: 18, STATS64: 23, XDP: 43 } as const;
 const IFLA_INFO_KIND = 1;
 const IflaXdp = { ATTACHED: 2, PROG_ID: 4, DRV_PROG_ID: 5, SKB_PROG_ID: 6, HW_PROG_ID: 7 } as const;
 const XdpAttached = { DRV: 1, SKB: 2, HW: 3 } as const;
@@ -67,6 +69,7 @@ export function readInterface(index: number): InterfaceState {
     name: text(found.get(Ifla.IFNAME)) ?? '',
     mtu: found.get(Ifla.MTU)?.readUInt32LE(0) ?? 0,
     up: (answer.readUInt32LE(24) & IFF_UP) !== 0,
+    receivedPackets: found.get(Ifla.STATS64)?.readBigUInt64LE(0) ?? 0n,
     kind: linkInfo && text(attributes(linkInfo).get(IFLA_INFO_KIND)),
     xdp: xdpPrograms(found.get(Ifla.XDP)),
   };

@@ -1,0 +1,186 @@
+/** The whole story in one run: a server, its clients, a flood; first unprotected, then protected, all else being equal. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { enableRunStatistics, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
+import { protect } from '../src/index.ts';
+import type { Attempt } from './clients.ts';
+import type { FloodOptions, FloodReport } from './flood.ts';
+import { type FloodSources, passThrough } from './flood-program.ts';
+import type { Netns } from './netns.ts';
+import { cpuTimes, RECEIVING_CPU, SENDING_CPU, threadReceive } from './placement.ts';
+import { client, LAB_INTERFACE, labDown, labUp, namespaceOf, POOL, server } from './topology.ts';
+
+export interface DemoOptions {
+  readonly seconds: number;
+  readonly rate: number;
+  readonly sources: FloodSources;
+  /** Told what is going on, a line at a time. */
+  readonly progress: (line: string) => void;
+  /** Ends the demo early, with everything removed. */
+  readonly signal?: AbortSignal;
+}
+
+export interface LegitResult {
+  readonly attempted: number;
+  readonly succeeded: number;
+  readonly successRate: number;
+  readonly connectMsP50: number;
+  readonly connectMsP99: number;
+}
+
+/** The clients of one phase, together and by the core they ran on, and how busy the receiving core was. */
+interface Phase {
+  readonly legit: LegitResult;
+  /** The success of the placement that did worse; the two differ where the receiving core is overloaded. */
+  readonly worsePlacement: number;
+  readonly receivingCpuBusy: number;
+  readonly floodPps: number;
+}
+
+export interface DemoResult {
+  readonly flood: { readonly offeredPps: number; readonly sources: FloodSources; readonly seconds: number };
+  readonly tcpSyncookies: number;
+  readonly unprotected: Phase;
+  readonly protected: Phase & {
+    readonly verdicts: { readonly pass: number; readonly drop: number };
+    readonly nsPerPacket: number;
+    readonly mode: string;
+  };
+}
+
+const LAB = 'seawall-demo';
+const NEW_CONNECTIONS = 50;
+/** The flood begins before the first client and ends after the last. */
+const LEAD_MS = 500;
+
+const worker = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
+function percentile(sorted: readonly number[], share: number): number {
+  const index = Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1);
+  return Number((sorted[Math.max(0, index)] ?? NaN).toFixed(2));
+}
+
+function summarize(attempts: readonly Attempt[]): LegitResult {
+  const succeeded = attempts.filter((attempt) => attempt.succeeded).length;
+  const times = attempts.flatMap(({ connectMs }) => (connectMs === undefined ? [] : [connectMs])).toSorted((a, b) => a - b);
+  return {
+    attempted: attempts.length,
+    succeeded,
+    successRate: attempts.length === 0 ? 0 : Number((succeeded / attempts.length).toFixed(4)),
+    connectMsP50: percentile(times, 0.5),
+    connectMsP99: percentile(times, 0.99),
+  };
+}
+
+/** Processes of the demo: all of them end with it. */
+class Workers implements Disposable {
+  readonly #children = new Set<ChildProcess>();
+
+  start(netns: Netns, script: string, args: readonly string[], cpu: number): ChildProcess {
+    const child = netns.run(() => fork(worker(script), args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }));
+    if (child.pid !== undefined) pinToCpu(cpu, child.pid);
+    this.#children.add(child);
+    child.once('exit', () => this.#children.delete(child));
+    return child;
+  }
+
+  /** The one message that a worker sends. */
+  async message<T>(child: ChildProcess, what: string): Promise<T> {
+    return await new Promise((resolve, reject) => {
+      child.once('message', (message) => {
+        resolve(message as T);
+      });
+      child.once('exit', (code) => {
+        reject(new Error(`run ${what}: it ended with ${String(code)} before it reported`));
+      });
+    });
+  }
+
+  [Symbol.dispose](): void {
+    for (const child of this.#children) child.kill('SIGKILL');
+  }
+}
+
+async function runPhase(workers: Workers, options: DemoOptions): Promise<Phase> {
+  const { seconds, rate, sources } = options;
+  const inside = namespaceOf(client, LAB);
+  const floodOptions: FloodOptions = { rate, sources, seconds: seconds + (2 * LEAD_MS) / 1000, lab: LAB };
+  const flooder = workers.start(inside, './flooder.js', [JSON.stringify(floodOptions)], SENDING_CPU);
+  const report = workers.message<FloodReport>(flooder, 'flood');
+  await new Promise((resolve) => setTimeout(resolve, LEAD_MS));
+  const before = cpuTimes(RECEIVING_CPU);
+  const placements = [...new Set([SENDING_CPU, RECEIVING_CPU])];
+  const results = await Promise.all(
+    placements.map(async (cpu, index) => {
+      const first = (index * POOL.size) / placements.length;
+      const args = [`http://${server.ipv4}/`, NEW_CONNECTIONS / placements.length, seconds, first].map(String);
+      return await workers.message<Attempt[]>(workers.start(inside, './clients.js', args, cpu), 'clients');
+    }),
+  );
+  const after = cpuTimes(RECEIVING_CPU);
+  return {
+    legit: summarize(results.flat()),
+    worsePlacement: Math.min(...results.map((attempts) => summarize(attempts).successRate)),
+    receivingCpuBusy: Number(((after.busy - before.busy) / Math.max(1, after.total - before.total)).toFixed(2)),
+    floodPps: (await report).pps,
+  };
+}
+
+/** Runs both phases in a lab of its own, which is removed again whatever happens. */
+export async function demo(options: DemoOptions): Promise<DemoResult> {
+  const { progress, seconds, rate, sources, signal } = options;
+  using workers = new Workers();
+  const stop = (): void => {
+    workers[Symbol.dispose]();
+  };
+  signal?.addEventListener('abort', stop);
+  try {
+    progress('building the lab: a client and a server, joined by a veth pair');
+    labDown(LAB);
+    labUp(LAB);
+    const behind = namespaceOf(server, LAB);
+    const http = workers.start(behind, './http-server.js', ['80'], RECEIVING_CPU);
+    await workers.message(http, 'HTTP server');
+    const describe = `${String(seconds)} s of ${rate.toLocaleString('en')} SYNs/s, sources: ${String(sources)}`;
+
+    progress(`unprotected: ${describe}, ${String(NEW_CONNECTIONS)} legitimate connections a second`);
+    let unprotected: Phase;
+    {
+      using program = Program.load(passThrough);
+      using _link = behind.run(() => XdpLink.attach(program, LAB_INTERFACE, { mode: 'native' }));
+      threadReceive(behind);
+      unprotected = await runPhase(workers, options);
+    }
+    signal?.throwIfAborted();
+
+    progress(`protected: the same again behind seawall`);
+    using protection = behind.run(() => protect(LAB_INTERFACE));
+    threadReceive(behind);
+    const phase = await runPhase(workers, options);
+    const { pass, drop } = protection.stats();
+    const { mode } = protection;
+    const nsPerPacket = await measureProgram(protection, workers, options);
+    return {
+      flood: { offeredPps: Math.round((unprotected.floodPps + phase.floodPps) / 2), sources, seconds },
+      tcpSyncookies: Number(behind.readSysctl('net.ipv4.tcp_syncookies')),
+      unprotected,
+      protected: { ...phase, verdicts: { pass: Number(pass), drop: Number(drop) }, nsPerPacket, mode },
+    };
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', stop);
+    stop();
+    labDown(LAB);
+  }
+}
+
+/** The program's own time a packet, in a second of flood with the kernel's run statistics, which cost some 25 ns themselves. */
+async function measureProgram(protection: ReturnType<typeof protect>, workers: Workers, { rate, sources }: DemoOptions): Promise<number> {
+  using _statistics = enableRunStatistics();
+  const options: FloodOptions = { rate, sources, seconds: 1, lab: LAB };
+  const flooder = workers.start(namespaceOf(client, LAB), './flooder.js', [JSON.stringify(options)], SENDING_CPU);
+  await workers.message(flooder, 'flood');
+  return Math.round(protection.nanosecondsPerFrame ?? NaN);
+}

@@ -1,0 +1,107 @@
+/** The flood generator: an XDP program that turns one SYN into many, run on live frames, which leave by XDP_TX. */
+import { arrayMap, type Int, type ProgramSpec, struct, u64, XDP, xdp, type XdpBuilder } from '../src/ebpf/language.ts';
+import { addressBytes, ipv4Number } from '../src/net/address.ts';
+import { frame, ethernet, ipv4, tcp } from '../src/net/build.ts';
+import { foldSum, halves, pseudoHeaderSum, sumWords } from '../src/net/checksum.ts';
+import { Eth, IPPROTO, Ipv4, Tcp } from '../src/net/headers.ts';
+
+/** `one` source, a number of them, or any address at all. */
+export type FloodSources = 'one' | 'random' | number;
+
+export interface FloodTarget {
+  readonly mac: string;
+  readonly address: string;
+  readonly port: number;
+}
+
+const FloodState = struct('flood', { start: u64, deadline: u64, sent: u64 });
+export const floodState = arrayMap('flood', { value: FloodState, maxEntries: 1, mmap: true });
+
+/** Forged sources lie in the range for benchmarks (RFC 2544, 198.18.0.0/15), which nobody has, unless they are random. */
+const FIRST_SOURCE = '198.18.0.1';
+export const MAX_SOURCES = 1 << 17;
+
+/** 32 bits as the kernel program has them in a register after a load from memory in network order. */
+function memoryWord(number: number): number {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(number);
+  return bytes.readUInt32LE();
+}
+
+/** A sum of big-endian words, as the sum of the same words read little-endian (RFC 1071, section 2B). */
+const swapSum = (sum: number): number => ((sum & 0xff) << 8) | (sum >> 8);
+
+/** The SYN that is sent again and again: what a Linux client sends, all options included. */
+export function floodFrame({ mac, address, port }: FloodTarget, sourceMac: string): Buffer {
+  const options = [
+    { kind: 'mss', size: 1460 },
+    { kind: 'sackPermitted' },
+    { kind: 'timestamps', value: 0x01020304, echo: 0 },
+    { kind: 'nop' },
+    { kind: 'windowScale', shift: 7 },
+  ] as const;
+  return frame([
+    ethernet({ src: sourceMac, dst: mac }),
+    ipv4({ src: '0.0.0.0', dst: address, checksum: 0 }),
+    tcp({ source: 0, dest: port, seq: 0, flags: ['SYN'], options, checksum: 0 }),
+  ]);
+}
+
+function sourceAddress($: XdpBuilder, sources: FloodSources): Int<32> {
+  const first = ipv4Number(FIRST_SOURCE);
+  if (sources === 'one') return $.u32(memoryWord(first));
+  const random = $.randomU32();
+  if (sources !== 'random') return random.mod(sources).add(first).toNetwork().raw();
+  // Any unicast address outside 0/8, 10/8 and 127/8, where the lab and its hosts live: the first byte is from 11 to 126.
+  return random.shr(8).shl(8).or(random.shr(24).mod(116).add(11));
+}
+
+/** Sends at most `rate` a second until the deadline in the map. */
+export function floodProgram(template: Buffer, sources: FloodSources, rate: number): ProgramSpec {
+  const ipSum = swapSum(sumWords(template.subarray(Eth.size, Eth.size + Ipv4.size)));
+  const destination = template.subarray(Eth.size + Ipv4.offsets.daddr, Eth.size + Ipv4.size);
+  const segment = template.subarray(Eth.size + Ipv4.size);
+  const pseudo = pseudoHeaderSum(addressBytes('0.0.0.0'), destination, IPPROTO.TCP, segment.length);
+  const tcpSum = swapSum(sumWords(segment, pseudo));
+  // Nanoseconds from one to the next, in units of 1/1024.
+  const interval = Math.max(1, Math.round(1024e9 / rate));
+
+  return xdp('flood', ($, packet) => {
+    const state = $.at(floodState, 0);
+    const now = $.ktimeGetNs();
+    $.if(now.ge(state.deadline), () => XDP.DROP);
+    const sent = state.sent;
+    $.if(sent.mul(interval).gt(now.sub(state.start).shl(10)), () => XDP.DROP);
+    state.set({ sent: sent.add(1) });
+    packet.take(Eth).orExit(XDP.ABORTED);
+    const ip = packet.take(Ipv4).orExit(XDP.ABORTED);
+    const tcp = packet.take(Tcp).orExit(XDP.ABORTED);
+    // All that varies is written whole, because a frame that comes back holds what was written to it before.
+    const saddr = sourceAddress($, sources);
+    const seq = $.randomU32();
+    const port = $.randomU32().u16().or(0x0400);
+    const address = halves(saddr);
+    const sums = { ip: foldSum(address.add(ipSum)).not(), tcp: foldSum(address.add(halves(seq)).add(port.u32()).add(tcpSum)).not() };
+    ip.ref('saddr').setRaw(saddr);
+    ip.ref('checksum').setRaw(sums.ip);
+    tcp.ref('source').setRaw(port);
+    tcp.ref('seq').setRaw(seq);
+    tcp.ref('checksum').setRaw(sums.tcp);
+    return XDP.TX;
+  });
+}
+
+/** Runs on the sending side: lets through what belongs to the lab, drops what the server answers to forged addresses. */
+export const floodSink: ProgramSpec = xdp('flood_sink', ($, packet) => {
+  const eth = packet.take(Eth).orExit(XDP.PASS);
+  $.if(eth.proto.ne(0x0800), () => XDP.PASS);
+  const ip = packet.take(Ipv4).orExit(XDP.PASS);
+  return $.if(
+    ip.daddr.and(0xffffff00).eq(ipv4Number('10.0.0.0')),
+    () => XDP.PASS,
+    () => XDP.DROP,
+  );
+});
+
+/** Passes everything; on the receiving side in place of a protection, so that both cases take the same way into the kernel. */
+export const passThrough: ProgramSpec = xdp('pass_through', () => XDP.PASS);

@@ -1,0 +1,36 @@
+import { PolicyError, SeawallError, SyscallError } from '../ebpf/index.ts';
+
+/** Exit statuses by class of error; `--help` prints them. */
+export const ExitStatus = { OK: 0, UNEXPECTED: 1, USAGE: 2, PERMISSION: 3, SYSTEM: 4, UNSUPPORTED: 5, PROGRAM: 6 } as const;
+
+export const exitStatusHelp = `
+Exit status: 0 done, 1 unexpected error, 2 wrong option, 3 not permitted (run as root), 4 the system refused,
+5 this kernel lacks a feature, 6 the program was refused.`;
+
+/** A mistake in how the command was called. */
+export class UsageError extends Error {}
+
+/** A command that needs root, without it. */
+export class PermissionError extends Error {}
+
+function statusOf(error: unknown): number {
+  if (error instanceof UsageError || error instanceof PolicyError || error instanceof RangeError) return ExitStatus.USAGE;
+  if (error instanceof PermissionError) return ExitStatus.PERMISSION;
+  if (error instanceof SyscallError) return error.errno === 'EPERM' || error.errno === 'EACCES' ? ExitStatus.PERMISSION : ExitStatus.SYSTEM;
+  if (error instanceof SeawallError) {
+    return { SYSCALL: ExitStatus.SYSTEM, VERIFIER: ExitStatus.PROGRAM, DSL: ExitStatus.PROGRAM, UNSUPPORTED: ExitStatus.UNSUPPORTED, POLICY: ExitStatus.USAGE }[error.code];
+  }
+  return ExitStatus.UNEXPECTED;
+}
+
+/** Prints what went wrong, in one line for what the user can mend, and sets the exit status. */
+export function reportError(error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error);
+  console.error(`seawall: ${message}`);
+  process.exitCode = statusOf(error);
+}
+
+/** @throws PermissionError without root. */
+export function requireRoot(what: string): void {
+  if (process.getuid?.() !== 0) throw new PermissionError(`${what} makes network namespaces and loads programs, which needs root: run it with sudo`);
+}

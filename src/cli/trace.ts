@@ -1,0 +1,101 @@
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import type { XdpMode } from '../ebpf/index.ts';
+import { Trace, type TracedFrame } from '../daemon/trace.ts';
+import { pcapngHeader, pcapngPacket } from '../net/capture.ts';
+import { flagNames } from '../net/headers.ts';
+import { parseFrame } from '../net/parse.ts';
+import { parseCount } from '../policy/rate.ts';
+import { UntilStopped } from './until-stopped.ts';
+
+interface TraceCommandOptions {
+  readonly interface: string;
+  readonly syn?: boolean;
+  readonly count?: string;
+  readonly write?: string;
+  readonly mode: XdpMode | 'auto';
+  readonly json?: boolean;
+}
+
+/** One TCP segment, as it is printed. */
+interface SegmentLine {
+  readonly time: string;
+  readonly src: string;
+  readonly srcPort: number;
+  readonly dst: string;
+  readonly dstPort: number;
+  readonly seq: number;
+  readonly ack: number;
+  readonly flags: readonly string[];
+  readonly window: number;
+  readonly payloadLength: number;
+}
+
+function segmentLine({ time, data }: TracedFrame): SegmentLine | undefined {
+  const { ip, tcp, payloadLength } = parseFrame(data);
+  if (!ip || !tcp) return undefined;
+  const micros = String(time / 1000n);
+  const clock = `${new Date(Number(time / 1_000_000n)).toISOString().slice(0, -4)}${micros.slice(-6, -3)}${micros.slice(-3)}Z`;
+  return {
+    time: clock,
+    src: ip.src,
+    srcPort: tcp.source,
+    dst: ip.dst,
+    dstPort: tcp.dest,
+    seq: tcp.seq,
+    ack: tcp.ack,
+    flags: flagNames(tcp.flags),
+    window: tcp.window,
+    payloadLength,
+  };
+}
+
+function endpoint(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${String(port)}` : `${address}:${String(port)}`;
+}
+
+function text(line: SegmentLine): string {
+  const way = `${endpoint(line.src, line.srcPort)} > ${endpoint(line.dst, line.dstPort)}`;
+  const flags = line.flags.join(',') || 'none';
+  return `${line.time.slice(11, -1)} ${way} ${flags} seq ${String(line.seq)} ack ${String(line.ack)} win ${String(line.window)} len ${String(line.payloadLength)}`;
+}
+
+async function trace(options: TraceCommandOptions): Promise<void> {
+  const limit = options.count === undefined ? Infinity : parseCount(options.count, '--count', 1, Number.MAX_SAFE_INTEGER);
+  using tracer = new Trace(options.interface, { synOnly: options.syn ?? false, mode: options.mode });
+  const file = options.write === undefined ? undefined : openSync(options.write, 'w');
+  using _signals = new UntilStopped(() => {
+    tracer[Symbol.dispose]();
+  });
+  const why = tracer.fallback === undefined ? '' : ` (${tracer.fallback})`;
+  console.error(`tracing ${options.interface} in ${tracer.mode} mode${why}`);
+  let seen = 0;
+  let lost = 0n;
+  try {
+    if (file !== undefined) writeSync(file, pcapngHeader());
+    for await (const frame of tracer.frames()) {
+      const line = segmentLine(frame);
+      if (!line) continue;
+      console.log(options.json ? JSON.stringify(line) : text(line));
+      if (file !== undefined) writeSync(file, pcapngPacket(frame));
+      if (++seen >= limit) break;
+    }
+    lost = tracer.lost;
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+  console.error(`${String(seen)} segments${lost > 0n ? `, ${String(lost)} more came too fast to be printed` : ''}`);
+}
+
+export function traceCommand(): Command {
+  return new Command('trace')
+    .description('print each TCP segment that comes in by an interface, seen before the kernel does; drops nothing')
+    .requiredOption('-i, --interface <name>', 'the interface to watch')
+    .option('--syn', 'only segments with SYN set')
+    .option('--count <number>', 'end after so many segments')
+    .option('-w, --write <file>', 'write the segments to a pcapng file as well')
+    .addOption(new Option('--mode <mode>', 'where the program runs').choices(['auto', 'native', 'generic']).default('auto'))
+    .option('--json', 'print one JSON object a line')
+    .addHelpText('after', '\nOne line a segment: time, source, destination, flags, sequence and acknowledgement number, window, payload length.')
+    .action(trace);
+}

@@ -1,0 +1,6 @@
+/** `seawall`: protects interfaces of this host from SYN floods. */
+export { type ProtectedInterface, type ProtectOptions, protect, type Stats } from './daemon/protect.ts';
+export type { SynReport } from './daemon/syn-report.ts';
+export { type Reason, type ReasonName, reasons, type VerdictName } from './dataplane/reason.ts';
+export type { CheckedLimits, Limits } from './policy/limits.ts';
+export { DslError, type ErrorCode, PolicyError, SeawallError, SyscallError, UnsupportedError, VerifierError, type XdpMode } from './ebpf/index.ts';
