@@ -9,7 +9,9 @@ export default defineConfig({
       { test: { ...shared, name: 'unit', include: ['src/**/*.test.ts', 'lab/**/*.test.ts'] } },
       { test: { ...shared, name: 'types', include: ['test/types/*.test.ts'] } },
       { test: { ...shared, name: 'kernel', include: ['test/kernel/*.test.ts'], fileParallelism: false } },
-      { test: { ...shared, name: 'lab', include: ['test/lab/*.test.ts'], fileParallelism: false, testTimeout: 120_000 } },
+      {
+        test: { ...shared, name: 'lab', include: ['test/lab/*.test.ts'], fileParallelism: false, testTimeout: 120_000 },
+      },
     ],
   },
 });

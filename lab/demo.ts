@@ -62,7 +62,9 @@ function percentile(sorted: readonly number[], share: number): number {
 
 function summarize(attempts: readonly Attempt[]): LegitResult {
   const succeeded = attempts.filter((attempt) => attempt.succeeded).length;
-  const times = attempts.flatMap(({ connectMs }) => (connectMs === undefined ? [] : [connectMs])).toSorted((a, b) => a - b);
+  const times = attempts
+    .flatMap(({ connectMs }) => (connectMs === undefined ? [] : [connectMs]))
+    .toSorted((a, b) => a - b);
   return {
     attempted: attempts.length,
     succeeded,
@@ -177,7 +179,11 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
 }
 
 /** The program's own time a packet, in a second of flood with the kernel's run statistics, which cost some 25 ns themselves. */
-async function measureProgram(protection: ReturnType<typeof protect>, workers: Workers, { rate, sources }: DemoOptions): Promise<number> {
+async function measureProgram(
+  protection: ReturnType<typeof protect>,
+  workers: Workers,
+  { rate, sources }: DemoOptions,
+): Promise<number> {
   using _statistics = enableRunStatistics();
   const options: FloodOptions = { rate, sources, seconds: 1, lab: LAB };
   const flooder = workers.start(namespaceOf(client, LAB), './flooder.js', [JSON.stringify(options)], SENDING_CPU);

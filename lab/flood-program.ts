@@ -81,7 +81,10 @@ export function floodProgram(template: Buffer, sources: FloodSources, rate: numb
     const seq = $.randomU32();
     const port = $.randomU32().u16().or(0x0400);
     const address = halves(saddr);
-    const sums = { ip: foldSum(address.add(ipSum)).not(), tcp: foldSum(address.add(halves(seq)).add(port.u32()).add(tcpSum)).not() };
+    const sums = {
+      ip: foldSum(address.add(ipSum)).not(),
+      tcp: foldSum(address.add(halves(seq)).add(port.u32()).add(tcpSum)).not(),
+    };
     ip.ref('saddr').setRaw(saddr);
     ip.ref('checksum').setRaw(sums.ip);
     tcp.ref('source').setRaw(port);

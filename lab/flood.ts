@@ -1,5 +1,13 @@
 import { interfaceIndex, Program, readInterface, XdpLink } from '../src/ebpf/index.ts';
-import { floodFrame, floodProgram, type FloodSources, floodSink, floodState, MAX_SOURCES, passThrough } from './flood-program.ts';
+import {
+  floodFrame,
+  floodProgram,
+  type FloodSources,
+  floodSink,
+  floodState,
+  MAX_SOURCES,
+  passThrough,
+} from './flood-program.ts';
 import { client, LAB_INTERFACE, namespaceOf, server } from './topology.ts';
 
 export interface FloodOptions {
@@ -89,8 +97,10 @@ class Receiver implements Disposable {
  */
 export function flood({ rate, sources, seconds, target = server.ipv4, port = 80, lab }: FloodOptions): FloodReport {
   checkTarget(target);
-  if (!(seconds > 0 && seconds <= MAX_SECONDS)) throw new RangeError(`flood for ${String(seconds)} seconds: from 0 to ${String(MAX_SECONDS)} is allowed`);
-  if (!(rate >= 1 && rate <= 100_000_000)) throw new RangeError(`flood at ${String(rate)}/s: from 1 to 100,000,000 is allowed`);
+  if (!(seconds > 0 && seconds <= MAX_SECONDS))
+    throw new RangeError(`flood for ${String(seconds)} seconds: from 0 to ${String(MAX_SECONDS)} is allowed`);
+  if (!(rate >= 1 && rate <= 100_000_000))
+    throw new RangeError(`flood at ${String(rate)}/s: from 1 to 100,000,000 is allowed`);
   const netns = namespaceOf(client, lab);
   if (!netns.exists) throw new Error('flood: the lab is not up; run seawall lab up');
   const template = floodFrame({ mac: server.mac, address: target, port }, client.mac);

@@ -5,7 +5,11 @@ const PAGE = `<!doctype html><title>Seawall lab</title><p>${'The page that legit
 const port = Number(process.argv[2] ?? 80);
 
 const server = createServer((_request, response) => {
-  response.writeHead(200, { 'content-type': 'text/html', 'content-length': Buffer.byteLength(PAGE), connection: 'close' });
+  response.writeHead(200, {
+    'content-type': 'text/html',
+    'content-length': Buffer.byteLength(PAGE),
+    connection: 'close',
+  });
   response.end(PAGE);
 });
 server.listen({ port, host: '::', backlog: 4096 }, () => process.send?.('listening'));

@@ -18,7 +18,11 @@ export function ip(...args: string[]): string {
 function enter(fd: number, what: string): void {
   const result = setNetworkNamespace(fd);
   if (!result.ok) {
-    throw new SyscallError('setns', result.errno, `enter ${what}: setns failed with ${result.errno}; namespaces need root (CAP_SYS_ADMIN)`);
+    throw new SyscallError(
+      'setns',
+      result.errno,
+      `enter ${what}: setns failed with ${result.errno}; namespaces need root (CAP_SYS_ADMIN)`,
+    );
   }
 }
 

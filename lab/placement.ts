@@ -14,7 +14,9 @@ export const RECEIVING_CPU = cpus().length - 1;
 export function threadReceive(netns: Netns): boolean {
   try {
     // Only inside a mount namespace of its own does /sys show the interfaces of another network namespace.
-    execFileSync('ip', ['netns', 'exec', netns.name, 'sh', '-c', `echo 1 > /sys/class/net/${LAB_INTERFACE}/threaded`], { stdio: 'ignore' });
+    execFileSync('ip', ['netns', 'exec', netns.name, 'sh', '-c', `echo 1 > /sys/class/net/${LAB_INTERFACE}/threaded`], {
+      stdio: 'ignore',
+    });
   } catch {
     return false; // a kernel before 5.12, or without threaded NAPI
   }
@@ -38,7 +40,10 @@ function napiThreads(): number[] {
 
 /** Jiffies that a CPU was busy and in all, since boot (proc(5)). */
 export function cpuTimes(cpu: number): { busy: number; total: number } {
-  const line = readFileSync('/proc/stat', 'utf8').split('\n').find((row) => row.startsWith(`cpu${String(cpu)} `)) ?? '';
+  const line =
+    readFileSync('/proc/stat', 'utf8')
+      .split('\n')
+      .find((row) => row.startsWith(`cpu${String(cpu)} `)) ?? '';
   const times = line.split(/\s+/).slice(1, 9).map(Number);
   const total = times.reduce((sum, time) => sum + time, 0);
   return { busy: total - (times[3] ?? 0) - (times[4] ?? 0), total };

@@ -40,7 +40,13 @@ export interface HostStatus {
 export function labStatus(lab?: string): HostStatus[] {
   return labHosts.map((host) => {
     const netns = namespaceOf(host, lab);
-    return { host: host.name, namespace: netns.name, up: netns.exists && isUp(netns), ipv4: host.ipv4, ipv6: host.ipv6 };
+    return {
+      host: host.name,
+      namespace: netns.name,
+      up: netns.exists && isUp(netns),
+      ipv4: host.ipv4,
+      ipv6: host.ipv6,
+    };
   });
 }
 
@@ -79,7 +85,10 @@ function configure({ ipv4, ipv6, mac, name }: LabHost, netns: Netns): void {
   netns.ip('addr', 'add', `${ipv6}/64`, 'dev', LAB_INTERFACE, 'nodad');
   netns.ip('link', 'set', LAB_INTERFACE, 'up');
   if (name === 'client') {
-    const addresses = Array.from({ length: POOL.size }, (_, index) => `addr add ${poolAddress(index)}/24 dev ${LAB_INTERFACE}`);
+    const addresses = Array.from(
+      { length: POOL.size },
+      (_, index) => `addr add ${poolAddress(index)}/24 dev ${LAB_INTERFACE}`,
+    );
     execFileSync('ip', ['-n', netns.name, '-batch', '-'], { input: addresses.join('\n') });
   }
   netns.run(() => {
@@ -92,9 +101,13 @@ function configure({ ipv4, ipv6, mac, name }: LabHost, netns: Netns): void {
 
 /** Neighbours are fixed, so that no flood can crowd out their discovery. */
 function describePeer(netns: Netns, { ipv4, ipv6, mac, name }: LabHost): void {
-  for (const address of [ipv4, ipv6]) netns.ip('neigh', 'replace', address, 'lladdr', mac, 'dev', LAB_INTERFACE, 'nud', 'permanent');
+  for (const address of [ipv4, ipv6])
+    netns.ip('neigh', 'replace', address, 'lladdr', mac, 'dev', LAB_INTERFACE, 'nud', 'permanent');
   if (name !== 'client') return;
-  const pool = Array.from({ length: POOL.size }, (_, index) => `neigh replace ${poolAddress(index)} lladdr ${mac} dev ${LAB_INTERFACE} nud permanent`);
+  const pool = Array.from(
+    { length: POOL.size },
+    (_, index) => `neigh replace ${poolAddress(index)} lladdr ${mac} dev ${LAB_INTERFACE} nud permanent`,
+  );
   execFileSync('ip', ['-n', netns.name, '-batch', '-'], { input: pool.join('\n') });
 }
 

@@ -3,4 +3,13 @@ export { type ProtectedInterface, type ProtectOptions, protect, type Stats } fro
 export type { SynReport } from './daemon/syn-report.ts';
 export { type Reason, type ReasonName, reasons, type VerdictName } from './dataplane/reason.ts';
 export type { CheckedLimits, Limits } from './policy/limits.ts';
-export { DslError, type ErrorCode, PolicyError, SeawallError, SyscallError, UnsupportedError, VerifierError, type XdpMode } from './ebpf/index.ts';
+export {
+  DslError,
+  type ErrorCode,
+  PolicyError,
+  SeawallError,
+  SyscallError,
+  UnsupportedError,
+  VerifierError,
+  type XdpMode,
+} from './ebpf/index.ts';

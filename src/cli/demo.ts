@@ -41,7 +41,9 @@ function table(result: DemoResult): string {
     `seawall passed ${guarded.verdicts.pass.toLocaleString('en')} frames and dropped ${guarded.verdicts.drop.toLocaleString('en')}, ${String(guarded.nsPerPacket)} ns a frame with statistics on (${guarded.mode} mode)`,
     '* clients run on both cores; the success on the core that fared worse. A p99 near 1000 ms is a SYN sent twice.',
     ...(flood.sources === 'random'
-      ? ['Random sources: each forged address brings a full bucket of its own, so a limit per source lets most of the flood through.']
+      ? [
+          'Random sources: each forged address brings a full bucket of its own, so a limit per source lets most of the flood through.',
+        ]
       : []),
   ].join('\n');
 }
@@ -67,11 +69,16 @@ async function run(options: DemoCommandOptions): Promise<void> {
 
 export function demoCommand(): Command {
   return new Command('demo')
-    .description('flood a real HTTP server in a lab, first unprotected and then protected, and see how its clients fare')
+    .description(
+      'flood a real HTTP server in a lab, first unprotected and then protected, and see how its clients fare',
+    )
     .option('--seconds <seconds>', 'how long each of the two phases lasts', '8')
     .option('--rate <pps>', 'SYNs a second', '500000')
     .option('--sources <which>', 'forged source addresses: one, a number, or random', 'one')
     .option('--json', 'print the result as JSON')
-    .addHelpText('after', '\nNeeds root and iproute2. Sends nothing outside its own network namespaces, and removes them at the end.')
+    .addHelpText(
+      'after',
+      '\nNeeds root and iproute2. Sends nothing outside its own network namespaces, and removes them at the end.',
+    )
     .action(run);
 }

@@ -1,7 +1,15 @@
 import { PolicyError, SeawallError, SyscallError } from '../ebpf/index.ts';
 
 /** Exit statuses by class of error; `--help` prints them. */
-export const ExitStatus = { OK: 0, UNEXPECTED: 1, USAGE: 2, PERMISSION: 3, SYSTEM: 4, UNSUPPORTED: 5, PROGRAM: 6 } as const;
+export const ExitStatus = {
+  OK: 0,
+  UNEXPECTED: 1,
+  USAGE: 2,
+  PERMISSION: 3,
+  SYSTEM: 4,
+  UNSUPPORTED: 5,
+  PROGRAM: 6,
+} as const;
 
 export const exitStatusHelp = `
 Exit status: 0 done, 1 unexpected error, 2 wrong option, 3 not permitted (run as root), 4 the system refused,
@@ -14,11 +22,19 @@ export class UsageError extends Error {}
 export class PermissionError extends Error {}
 
 function statusOf(error: unknown): number {
-  if (error instanceof UsageError || error instanceof PolicyError || error instanceof RangeError) return ExitStatus.USAGE;
+  if (error instanceof UsageError || error instanceof PolicyError || error instanceof RangeError)
+    return ExitStatus.USAGE;
   if (error instanceof PermissionError) return ExitStatus.PERMISSION;
-  if (error instanceof SyscallError) return error.errno === 'EPERM' || error.errno === 'EACCES' ? ExitStatus.PERMISSION : ExitStatus.SYSTEM;
+  if (error instanceof SyscallError)
+    return error.errno === 'EPERM' || error.errno === 'EACCES' ? ExitStatus.PERMISSION : ExitStatus.SYSTEM;
   if (error instanceof SeawallError) {
-    return { SYSCALL: ExitStatus.SYSTEM, VERIFIER: ExitStatus.PROGRAM, DSL: ExitStatus.PROGRAM, UNSUPPORTED: ExitStatus.UNSUPPORTED, POLICY: ExitStatus.USAGE }[error.code];
+    return {
+      SYSCALL: ExitStatus.SYSTEM,
+      VERIFIER: ExitStatus.PROGRAM,
+      DSL: ExitStatus.PROGRAM,
+      UNSUPPORTED: ExitStatus.UNSUPPORTED,
+      POLICY: ExitStatus.USAGE,
+    }[error.code];
   }
   return ExitStatus.UNEXPECTED;
 }
@@ -32,5 +48,8 @@ export function reportError(error: unknown): void {
 
 /** @throws PermissionError without root. */
 export function requireRoot(what: string): void {
-  if (process.getuid?.() !== 0) throw new PermissionError(`${what} makes network namespaces and loads programs, which needs root: run it with sudo`);
+  if (process.getuid?.() !== 0)
+    throw new PermissionError(
+      `${what} makes network namespaces and loads programs, which needs root: run it with sudo`,
+    );
 }

@@ -1,6 +1,16 @@
 import { Command } from 'commander';
 import { flood, type FloodReport, parseSources } from '../../lab/flood.ts';
-import { client, labDown, labHosts, type LabHost, labStatus, labUp, namespaceOf, requireIproute, server } from '../../lab/topology.ts';
+import {
+  client,
+  labDown,
+  labHosts,
+  type LabHost,
+  labStatus,
+  labUp,
+  namespaceOf,
+  requireIproute,
+  server,
+} from '../../lab/topology.ts';
 import { parseCount } from '../policy/rate.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
 
@@ -15,7 +25,10 @@ function prepare(): void {
 
 function hostNamed(name: string): LabHost {
   const host = labHosts.find((candidate) => candidate.name === name);
-  if (!host) throw new UsageError(`lab exec ${name}: no such host; there are ${labHosts.map((known) => known.name).join(' and ')}`);
+  if (!host)
+    throw new UsageError(
+      `lab exec ${name}: no such host; there are ${labHosts.map((known) => known.name).join(' and ')}`,
+    );
   return host;
 }
 
@@ -35,11 +48,16 @@ function status({ json }: JsonOption): void {
   prepare();
   const hosts = labStatus();
   if (json) console.log(JSON.stringify({ hosts }));
-  else for (const { host, namespace, up: isUp, ipv4, ipv6 } of hosts) console.log(`${host} ${isUp ? 'up' : 'down'} namespace ${namespace} ${ipv4} ${ipv6}`);
+  else
+    for (const { host, namespace, up: isUp, ipv4, ipv6 } of hosts)
+      console.log(`${host} ${isUp ? 'up' : 'down'} namespace ${namespace} ${ipv4} ${ipv6}`);
 }
 
-async function exec(host: string, command: readonly string[]): Promise<void> {
+async function exec(host: string, words: readonly string[]): Promise<void> {
   prepare();
+  const command = words[0] === '--' ? words.slice(1) : words;
+  if (command.length === 0)
+    throw new UsageError('lab exec: no command given; write seawall lab exec server -- ip addr');
   const netns = namespaceOf(hostNamed(host));
   if (!netns.exists) throw new UsageError('lab exec: the lab is not up; run seawall lab up');
   const [file = '', ...args] = command;
@@ -78,12 +96,21 @@ function floodCommand(options: FloodCommandOptions): void {
     port: parseCount(options.port, '--port', 1, 65535),
   });
   const { sent, received, seconds, pps } = report;
-  console.log(options.json ? JSON.stringify(report) : `sent ${sent.toLocaleString('en')} SYNs in ${String(seconds)} s: ${pps.toLocaleString('en')} a second; the server's interface counted ${received.toLocaleString('en')} packets`);
+  console.log(
+    options.json
+      ? JSON.stringify(report)
+      : `sent ${sent.toLocaleString('en')} SYNs in ${String(seconds)} s: ${pps.toLocaleString('en')} a second; the server's interface counted ${received.toLocaleString('en')} packets`,
+  );
 }
 
 export function labCommand(): Command {
-  const lab = new Command('lab').description('a network of namespaces on this machine to try things in: a client and a server').enablePositionalOptions();
-  lab.command('up').description('build the lab unless it stands: client 10.0.0.1 and server 10.0.0.10, IPv6 as well').action(up);
+  const lab = new Command('lab')
+    .description('a network of namespaces on this machine to try things in: a client and a server')
+    .enablePositionalOptions();
+  lab
+    .command('up')
+    .description('build the lab unless it stands: client 10.0.0.1 and server 10.0.0.10, IPv6 as well')
+    .action(up);
   lab.command('down').description('remove the lab, every process in it, and what a crash left behind').action(down);
   lab.command('status').description('show the hosts').option('--json', 'as JSON').action(status);
   lab

@@ -7,12 +7,14 @@ import { labCommand } from './lab.ts';
 import { runCommand } from './run.ts';
 import { traceCommand } from './trace.ts';
 
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string };
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
 
 /** Every command throws what Commander finds wrong, so that exit statuses are decided in one place. */
 function strict(command: Command): Command {
   command.exitOverride();
-  command.commands.forEach((inner) => strict(inner as Command));
+  command.commands.forEach((inner) => strict(inner));
   return command;
 }
 

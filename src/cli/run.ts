@@ -51,7 +51,10 @@ function describe(protection: ProtectedInterface): string {
   return lines.join('\n');
 }
 
-export function verdictLine({ source, sourcePort, destination, destinationPort, tokensLeft, tokensRefilled, verdict, reason }: SynReport, burst: number): string {
+export function verdictLine(
+  { source, sourcePort, destination, destinationPort, tokensLeft, tokensRefilled, verdict, reason }: SynReport,
+  burst: number,
+): string {
   const way = `${source}:${String(sourcePort)} > ${destination}:${String(destinationPort)}`;
   return `SYN ${way} tokens ${String(tokensLeft)}/${String(burst)} refilled ${String(tokensRefilled)} ${verdict.toUpperCase()} (${reason})`;
 }
@@ -60,12 +63,14 @@ function totals(stats: Stats, dryRun: boolean): string {
   const reasons = Object.entries(stats.reasons).filter(([, count]) => count > 0n);
   const list = reasons.map(([name, count]) => `${name} ${count.toLocaleString('en')}`).join(', ');
   const would = dryRun ? `, would have dropped ${stats.wouldDrop.toLocaleString('en')}` : '';
-  const lost = stats.lostEvents > 0n ? `; ${stats.lostEvents.toLocaleString('en')} events were not printed in time` : '';
+  const lost =
+    stats.lostEvents > 0n ? `; ${stats.lostEvents.toLocaleString('en')} events were not printed in time` : '';
   return `passed ${stats.pass.toLocaleString('en')}, dropped ${stats.drop.toLocaleString('en')}${would}${list ? ` (${list})` : ''}${lost}`;
 }
 
 async function printVerdicts(protection: ProtectedInterface, options: RunOptions): Promise<void> {
-  for await (const report of protection.events()) print(options, 'syn', report, verdictLine(report, protection.limits.burst));
+  for await (const report of protection.events())
+    print(options, 'syn', report, verdictLine(report, protection.limits.burst));
 }
 
 /** Prints until a signal comes or the interface goes. */
@@ -98,27 +103,49 @@ async function run(options: RunOptions): Promise<void> {
   using protection = protect(options.interface, limitsOf(options), { mode: options.mode });
   const { limits, mode, fallback, programSize } = protection;
   const { interval: _interval, ...shown } = limits;
-  print(options, 'attached', { interface: options.interface, mode, fallback, programSize, limits: shown }, describe(protection));
+  print(
+    options,
+    'attached',
+    { interface: options.interface, mode, fallback, programSize, limits: shown },
+    describe(protection),
+  );
   const how = await watch(protection, options);
   const stats = protection.stats();
   print(options, 'totals', stats, totals(stats, limits.dryRun));
   if (how === 'gone') {
-    throw new SyscallError('link', 'ENODEV', `protect ${options.interface}: the interface is gone, and the protection with it; start again once it is back`);
+    throw new SyscallError(
+      'link',
+      'ENODEV',
+      `protect ${options.interface}: the interface is gone, and the protection with it; start again once it is back`,
+    );
   }
 }
 
 export function runCommand(): Command {
   return new Command('run')
-    .description('protect an interface: each source address may send a bucket of SYNs at once, and then as many as come back')
+    .description(
+      'protect an interface: each source address may send a bucket of SYNs at once, and then as many as come back',
+    )
     .requiredOption('-i, --interface <name>', 'the interface whose incoming SYNs are limited')
     .option('--rate <rate>', 'tokens that come back to each source: a number per s, m, h or d', '1/s')
     .option('--burst <count>', 'tokens in a full bucket', '5')
     .option('--max-sources <count>', 'sources that are remembered; the least recently seen goes first', '65536')
     .option('--port <list>', 'protect only these TCP ports, separated by commas (default: every port)')
-    .addOption(new Option('--mode <mode>', 'where the program runs: in the driver, or after it').choices(['auto', 'native', 'generic']).default('auto'))
+    .addOption(
+      new Option('--mode <mode>', 'where the program runs: in the driver, or after it')
+        .choices(['auto', 'native', 'generic'])
+        .default('auto'),
+    )
     .option('--dry-run', 'drop nothing, count what would be dropped')
-    .addOption(new Option('--log <what>', 'print totals now and then, or a line for each SYN').choices(['summary', 'verdicts']).default('summary'))
+    .addOption(
+      new Option('--log <what>', 'print totals now and then, or a line for each SYN')
+        .choices(['summary', 'verdicts'])
+        .default('summary'),
+    )
     .option('--json', 'print one JSON object a line')
-    .addHelpText('after', '\nRuns until SIGINT or SIGTERM, then detaches and prints totals.\nExample: seawall run -i eth0 --rate 10/s --burst 20 --port 80,443')
+    .addHelpText(
+      'after',
+      '\nRuns until SIGINT or SIGTERM, then detaches and prints totals.\nExample: seawall run -i eth0 --rate 10/s --burst 20 --port 80,443',
+    )
     .action(run);
 }

@@ -61,7 +61,8 @@ function text(line: SegmentLine): string {
 }
 
 async function trace(options: TraceCommandOptions): Promise<void> {
-  const limit = options.count === undefined ? Infinity : parseCount(options.count, '--count', 1, Number.MAX_SAFE_INTEGER);
+  const limit =
+    options.count === undefined ? Infinity : parseCount(options.count, '--count', 1, Number.MAX_SAFE_INTEGER);
   using tracer = new Trace(options.interface, { synOnly: options.syn ?? false, mode: options.mode });
   const file = options.write === undefined ? undefined : openSync(options.write, 'w');
   using _signals = new UntilStopped(() => {
@@ -94,8 +95,13 @@ export function traceCommand(): Command {
     .option('--syn', 'only segments with SYN set')
     .option('--count <number>', 'end after so many segments')
     .option('-w, --write <file>', 'write the segments to a pcapng file as well')
-    .addOption(new Option('--mode <mode>', 'where the program runs').choices(['auto', 'native', 'generic']).default('auto'))
+    .addOption(
+      new Option('--mode <mode>', 'where the program runs').choices(['auto', 'native', 'generic']).default('auto'),
+    )
     .option('--json', 'print one JSON object a line')
-    .addHelpText('after', '\nOne line a segment: time, source, destination, flags, sequence and acknowledgement number, window, payload length.')
+    .addHelpText(
+      'after',
+      '\nOne line a segment: time, source, destination, flags, sequence and acknowledgement number, window, payload length.',
+    )
     .action(trace);
 }

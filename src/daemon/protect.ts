@@ -27,7 +27,7 @@ export interface ProtectOptions {
 function createMaps({ sources, counters, control, events }: ProtectionMaps) {
   const made: BpfMap[] = [];
   const own = <T extends BpfMap>(map: T): T => {
-    made.push(map as BpfMap);
+    made.push(map);
     return map;
   };
   try {
@@ -110,14 +110,18 @@ export class ProtectedInterface implements Disposable {
     const counts = [...this.#maps.counters.entries()].toSorted(([a], [b]) => a - b);
     const sums = counts.map(([, perCpu]) => perCpu.reduce((sum, count) => sum + count, 0n));
     const sumOf = (verdict: 'pass' | 'drop', offset: number): bigint =>
-      reasons.filter((reason) => reason.verdict === verdict).reduce((sum, { index }) => sum + sums[index + offset]!, 0n);
+      reasons
+        .filter((reason) => reason.verdict === verdict)
+        .reduce((sum, { index }) => sum + sums[index + offset]!, 0n);
     const lost = this.#maps.lost.lookup(0) ?? [];
     const wouldDrop = sumOf('drop', reasons.length);
     return {
       pass: sumOf('pass', 0) + wouldDrop,
       drop: sumOf('drop', 0),
       wouldDrop,
-      reasons: Object.fromEntries(reasons.map(({ name, index }) => [name, sums[index]! + sums[index + reasons.length]!])) as Record<ReasonName, bigint>,
+      reasons: Object.fromEntries(
+        reasons.map(({ name, index }) => [name, sums[index]! + sums[index + reasons.length]!]),
+      ) as Record<ReasonName, bigint>,
       lostEvents: lost.reduce((sum, count) => sum + count, 0n),
     };
   }

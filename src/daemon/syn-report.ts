@@ -21,7 +21,11 @@ export interface SynReport {
 }
 
 /** Whole tokens in a bucket that is paid until `paidUntil`, at a time. */
-export function tokensAt(paidUntil: bigint, time: bigint, { interval, burst }: Pick<CheckedLimits, 'interval' | 'burst'>): number {
+export function tokensAt(
+  paidUntil: bigint,
+  time: bigint,
+  { interval, burst }: Pick<CheckedLimits, 'interval' | 'burst'>,
+): number {
   const ahead = paidUntil > time ? paidUntil - time : 0n;
   const free = interval * BigInt(burst) - ahead;
   return free < 0n ? 0 : Number(free / interval);

@@ -52,7 +52,9 @@ export class Trace implements Disposable {
     const decode = (memory: Buffer, offset: number): TracedFrame => ({
       time: memory.readBigUInt64LE(offset + time) + this.#epoch,
       length: memory.readUInt32LE(offset + length),
-      data: Buffer.from(memory.subarray(offset + frame, offset + frame + Math.min(SNAP_LENGTH, memory.readUInt32LE(offset + captured)))),
+      data: Buffer.from(
+        memory.subarray(offset + frame, offset + frame + Math.min(SNAP_LENGTH, memory.readUInt32LE(offset + captured))),
+      ),
     });
     for await (const batch of this.#ring.batches(decode)) yield* batch;
   }

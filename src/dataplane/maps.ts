@@ -1,6 +1,17 @@
 import {
-  be16, be32, bytes, lruHash, type MapSpec, perCpuArray, arrayMap, ringBuffer, struct, u32, u64, u8,
-} from '../ebpf/language.ts'; // prettier-ignore
+  be16,
+  be32,
+  bytes,
+  lruHash,
+  type MapSpec,
+  perCpuArray,
+  arrayMap,
+  ringBuffer,
+  struct,
+  u32,
+  u64,
+  u8,
+} from '../ebpf/language.ts';
 import { reasons } from './reason.ts';
 
 /**
@@ -11,8 +22,17 @@ export const Source = struct('source', { paidUntil: u64, seen: u64 });
 
 /** What the program tells of a SYN. Times are the program's clock; `before` and `after` are `paidUntil` around this SYN. */
 export const SynEvent = struct('syn_event', {
-  time: u64, before: u64, after: u64, seen: u64, saddr: be32, daddr: be32, source: be16, dest: be16, reason: u8, pad: bytes(3),
-}); // prettier-ignore
+  time: u64,
+  before: u64,
+  after: u64,
+  seen: u64,
+  saddr: be32,
+  daddr: be32,
+  source: be16,
+  dest: be16,
+  reason: u8,
+  pad: bytes(3),
+});
 
 /** What user space tells the program: whether anybody reads events. */
 export const Control = struct('control', { readers: u32 });

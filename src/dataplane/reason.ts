@@ -23,7 +23,12 @@ export interface Reason {
   readonly description: string;
 }
 
-export const reasons: readonly Reason[] = REASONS.map(([name, verdict, description], index) => ({ name, index, verdict, description }));
+export const reasons: readonly Reason[] = REASONS.map(([name, verdict, description], index) => ({
+  name,
+  index,
+  verdict,
+  description,
+}));
 
 const byName = new Map(reasons.map((reason) => [reason.name, reason]));
 

@@ -6,7 +6,8 @@
  */
 import { type Exited, type Int, UpdateFlag, type View, type XdpAction, type XdpBuilder } from '../ebpf/language.ts';
 import type { Clock } from './clock.ts';
-import { Source, SynEvent, type ProtectionMaps } from './maps.ts';
+import type { Source } from './maps.ts';
+import { SynEvent, type ProtectionMaps } from './maps.ts';
 import type { Segment } from './parse.ts';
 import { reasonOf, type ReasonName } from './reason.ts';
 import type { Leave } from './verdict.ts';
@@ -30,7 +31,17 @@ function telling($: XdpBuilder, maps: ProtectionMaps, { ip, tcp }: Segment, now:
       const seen = source ? source.seen : $.u64(0);
       source?.set({ seen: now });
       $.record(maps.events, SynEvent, (event) => {
-        event.set({ time: now, before, after, seen, saddr: ip.saddr, daddr: ip.daddr, source: tcp.source, dest: tcp.dest, reason: reasonOf(reason).index });
+        event.set({
+          time: now,
+          before,
+          after,
+          seen,
+          saddr: ip.saddr,
+          daddr: ip.daddr,
+          source: tcp.source,
+          dest: tcp.dest,
+          reason: reasonOf(reason).index,
+        });
       });
     });
   };
@@ -53,7 +64,7 @@ export function takeToken(
   const spend = (source: View<(typeof Source)['fields']>): XdpAction => {
     $.loop(MAX_TRIES, () => {
       const before = source.paidUntil;
-      const start = $.select(before.lt(now), now, before);
+      const start = $.select(before.gt(now), before, now);
       $.if(start.sub(now).gt(credit), () => {
         tell('over-limit', before, before, source);
         return leave('over-limit');

@@ -3,10 +3,23 @@ export * from './language.ts';
 export { BpfMap, type MapInfo, type Stored } from './kernel/bpf-map.ts';
 export { BPF_FILE_SYSTEM, ensureBpfFileSystem, possibleCpus, unpin } from './kernel/pin.ts';
 export {
-  type Feature, kernelAtLeast, probedMapTypes, probedProgramTypes, probeHelper, probeJit, probeMapType, probeProgramType,
+  type Feature,
+  kernelAtLeast,
+  probedMapTypes,
+  probedProgramTypes,
+  probeHelper,
+  probeJit,
+  probeMapType,
+  probeProgramType,
   requireFeature,
 } from './kernel/probes.ts';
-export { type LoadOptions, Program, type TestRunOptions, type TestRunResult, enableRunStatistics } from './kernel/program.ts';
+export {
+  type LoadOptions,
+  Program,
+  type TestRunOptions,
+  type TestRunResult,
+  enableRunStatistics,
+} from './kernel/program.ts';
 export { type RecordHandler, RingBuffer } from './kernel/ring-buffer.ts';
 export { VerifierError } from './kernel/verifier-error.ts';
 export { type AttachOptions, XdpLink, type XdpLinkInfo, type XdpMode } from './kernel/xdp-link.ts';

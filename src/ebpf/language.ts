@@ -2,24 +2,73 @@
 export { disassemble, disassembleAll } from './asm/disassemble.ts';
 export type { Instruction } from './asm/instruction.ts';
 export {
-  array, type ArrayOf, be16, be32, be64, type Bytes, bytes, decodeValue, encodeValue, type Fields, type Infer, type Scalar,
-  type ScalarName, struct, type Struct, type Type, u8, u16, u32, u64,
+  array,
+  type ArrayOf,
+  be16,
+  be32,
+  be64,
+  type Bytes,
+  bytes,
+  decodeValue,
+  encodeValue,
+  type Fields,
+  type Infer,
+  type Scalar,
+  type ScalarName,
+  struct,
+  type Struct,
+  type Type,
+  u8,
+  u16,
+  u32,
+  u64,
 } from './btf/type.ts';
-export { Builder, type ContextValue, type HelperName, type LoopControl, type MapValue, UpdateFlag } from './dsl/builder.ts';
+export {
+  Builder,
+  type ContextValue,
+  type HelperName,
+  type LoopControl,
+  type MapValue,
+  UpdateFlag,
+} from './dsl/builder.ts';
 export { Condition } from './dsl/condition.ts';
 export { func, type Func } from './dsl/func.ts';
 export { Int, type IntVariable, Network, type NetworkVariable, type NetworkWidth, type Width } from './dsl/int.ts';
 export {
-  arrayMap, hashMap, lpmTrie, lruHash, lruPerCpuHash, type MapSpec, perCpuArray, perCpuHash, programArray, ringBuffer,
+  arrayMap,
+  hashMap,
+  lpmTrie,
+  lruHash,
+  lruPerCpuHash,
+  type MapSpec,
+  perCpuArray,
+  perCpuHash,
+  programArray,
+  ringBuffer,
 } from './dsl/map.ts';
 export { Exited, Maybe } from './dsl/maybe.ts';
 export type { Packet } from './dsl/packet.ts';
 export {
-  compile, dump, LICENSE, type ProgramSpec, XDP, xdp, type XdpAction, type XdpBuilder, type XdpPacket, type XdpVerdict,
+  compile,
+  dump,
+  LICENSE,
+  type ProgramSpec,
+  XDP,
+  xdp,
+  type XdpAction,
+  type XdpBuilder,
+  type XdpPacket,
+  type XdpVerdict,
 } from './dsl/program.ts';
 export { BytesValue, Elements, Ref, type ScalarValue, type ValueOf, type View, type Writable } from './dsl/view.ts';
 export {
-  DslError, type ErrorCode, errorCodes, PolicyError, SeawallError, SyscallError, UnsupportedError,
+  DslError,
+  type ErrorCode,
+  errorCodes,
+  PolicyError,
+  SeawallError,
+  SyscallError,
+  UnsupportedError,
 } from './errors.ts';
 export type { Backend, CompiledCode } from './ir/compile.ts';
 export { codeFrame, type SourceLocation } from './source-location.ts';

@@ -39,7 +39,8 @@ export function parseCidr(text: string): Cidr {
 }
 
 export function parseMac(text: string): Uint8Array {
-  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) throw new Error(`read MAC address ${text}: six bytes in hex with colons are needed`);
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text))
+    throw new Error(`read MAC address ${text}: six bytes in hex with colons are needed`);
   return Uint8Array.from(text.split(':').map((byte) => Number.parseInt(byte, 16)));
 }
 

@@ -45,7 +45,8 @@ export interface VlanFields {
 export function vlan({ id = 1, priority = 0, type = ETH_P.VLAN }: VlanFields = {}): Layer {
   return {
     type,
-    encode: ({ payload, type: inner }) => Buffer.concat([encodeValue(Vlan, { tci: (priority << 13) | id, proto: inner }), payload]),
+    encode: ({ payload, type: inner }) =>
+      Buffer.concat([encodeValue(Vlan, { tci: (priority << 13) | id, proto: inner }), payload]),
   };
 }
 
@@ -152,7 +153,7 @@ export function tcp(fields: TcpFields = {}): Layer {
   return {
     type: IPPROTO.TCP,
     encode: ({ payload }, around) => {
-      const encoded = options instanceof Uint8Array ? options : encodeTcpOptions(options as readonly TcpOption[]);
+      const encoded = options instanceof Uint8Array ? options : encodeTcpOptions(options);
       const header = encodeValue(Tcp, {
         source,
         dest,

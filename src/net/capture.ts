@@ -65,7 +65,7 @@ function* readPcap(reader: Reader, unit: bigint): Generator<CapturedPacket> {
   const { bytes } = reader;
   if (bytes.length < PCAP_HEADER) throw new CaptureError('the file header is cut short', bytes.length);
   const linkType = reader.u32(20) & 0xffff;
-  for (let at = PCAP_HEADER; at < bytes.length; ) {
+  for (let at = PCAP_HEADER; at < bytes.length;) {
     if (at + PCAP_RECORD > bytes.length) throw new CaptureError('a record header is cut short', at);
     const captured = reader.u32(at + 8);
     if (captured > MAX_PACKET) throw new CaptureError(`a record claims ${String(captured)} bytes`, at);
@@ -87,7 +87,7 @@ interface CaptureInterface {
 function* readPcapng(bytes: Buffer): Generator<CapturedPacket> {
   const reader = new Reader(bytes);
   let interfaces: CaptureInterface[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     if (at + 12 > bytes.length) throw new CaptureError('a block is cut short', at);
     if (bytes.readUInt32LE(at) === Block.SECTION) {
       reader.big = bytes.readUInt32BE(at + 8) === BYTE_ORDER_MAGIC;
@@ -110,7 +110,7 @@ function* readPcapng(bytes: Buffer): Generator<CapturedPacket> {
 function readInterfaceBlock(reader: Reader, at: number, end: number): CaptureInterface {
   if (at + 16 > end) throw new CaptureError('an interface block is cut short', at);
   let resolution = 6;
-  for (let option = at + 16; option + 4 <= end; ) {
+  for (let option = at + 16; option + 4 <= end;) {
     const [code, length] = [reader.u16(option), reader.u16(option + 2)];
     if (code === 0) break;
     if (code === IF_TSRESOL && length === 1) resolution = reader.bytes[option + 4]!;
@@ -125,10 +125,16 @@ function readInterfaceBlock(reader: Reader, at: number, end: number): CaptureInt
   };
 }
 
-function readEnhanced(reader: Reader, at: number, end: number, interfaces: readonly CaptureInterface[]): CapturedPacket {
+function readEnhanced(
+  reader: Reader,
+  at: number,
+  end: number,
+  interfaces: readonly CaptureInterface[],
+): CapturedPacket {
   if (at + 28 > end) throw new CaptureError('a packet block is cut short', at);
   const from = interfaces[reader.u32(at + 8)];
-  if (!from) throw new CaptureError(`a packet names interface ${String(reader.u32(at + 8))}, which is not described`, at);
+  if (!from)
+    throw new CaptureError(`a packet names interface ${String(reader.u32(at + 8))}, which is not described`, at);
   const captured = reader.u32(at + 20);
   if (at + 28 + captured > end) throw new CaptureError('a packet is longer than its block', at);
   const units = (BigInt(reader.u32(at + 12)) << 32n) | BigInt(reader.u32(at + 16));

@@ -96,7 +96,9 @@ function parseTcp(bytes: Buffer, at: number): (ParsedTcp & { readonly size: numb
   if (at + Tcp.size > bytes.length) return undefined;
   const header = decodeValue(Tcp, bytes, at);
   const size = (header.dataOffset >> 4) * 4;
-  const { options, complete } = decodeTcpOptions(bytes.subarray(at + Tcp.size, Math.max(at + Tcp.size, Math.min(at + size, bytes.length))));
+  const { options, complete } = decodeTcpOptions(
+    bytes.subarray(at + Tcp.size, Math.max(at + Tcp.size, Math.min(at + size, bytes.length))),
+  );
   return { ...header, options, optionsComplete: complete && size >= Tcp.size, size };
 }
 
@@ -118,7 +120,10 @@ export function parseFrame(bytes: Buffer): ParsedFrame {
   if (!network) return { ...nothing, eth, vlans };
   const { ip, start, end } = network;
   const tcp = ip.protocol === IPPROTO.TCP && !ip.laterFragment ? parseTcp(bytes, start) : undefined;
-  const udp = ip.protocol === IPPROTO.UDP && !ip.laterFragment && start + Udp.size <= bytes.length ? decodeValue(Udp, bytes, start) : undefined;
+  const udp =
+    ip.protocol === IPPROTO.UDP && !ip.laterFragment && start + Udp.size <= bytes.length
+      ? decodeValue(Udp, bytes, start)
+      : undefined;
   const payloadLength = Math.max(0, end - start - (tcp ? tcp.size : udp ? Udp.size : 0));
   return { eth, vlans, ip, tcp, udp, payloadLength };
 }

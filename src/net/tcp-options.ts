@@ -43,7 +43,7 @@ export function encodeTcpOptions(options: readonly TcpOption[]): Buffer {
 /** Reads options as far as they make sense; a length that cannot be ends the list, and `complete` is false. */
 export function decodeTcpOptions(bytes: Buffer): { options: TcpOption[]; complete: boolean } {
   const options: TcpOption[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const number = bytes[at]!;
     if (number === Kind.END) break;
     if (number === Kind.NOP) {

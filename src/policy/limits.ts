@@ -38,9 +38,16 @@ export function checkLimits(limits: Limits = {}): CheckedLimits {
   wholeNumber(burst, 'burst', 1, 1_000_000);
   wholeNumber(maxSources, 'maxSources', 1, 16_777_216);
   for (const port of ports) wholeNumber(port, 'ports', 1, 65_535);
-  if (ports.length > MAX_PORTS) throw new PolicyError('ports', `${String(ports.length)} ports given; at most ${String(MAX_PORTS)} can be named, or none for all`);
+  if (ports.length > MAX_PORTS)
+    throw new PolicyError(
+      'ports',
+      `${String(ports.length)} ports given; at most ${String(MAX_PORTS)} can be named, or none for all`,
+    );
   if (interval * BigInt(burst) > LONGEST) {
-    throw new PolicyError('rate', `${rate} with a burst of ${String(burst)} takes more than a year to refill; raise the rate or lower the burst`);
+    throw new PolicyError(
+      'rate',
+      `${rate} with a burst of ${String(burst)} takes more than a year to refill; raise the rate or lower the burst`,
+    );
   }
   return { rate, burst, maxSources, ports: [...new Set(ports)], dryRun, interval };
 }

@@ -14,7 +14,10 @@ export interface Rate {
 export function parseRate(text: string, path: string): Rate {
   const match = /^([1-9]\d*)(k|M)?\/(s|m|h|d)$/.exec(text);
   if (!match) {
-    throw new PolicyError(path, `"${text}" is no rate; write a number per s, m, h or d, for example 1/s, 10k/s or 30/m`);
+    throw new PolicyError(
+      path,
+      `"${text}" is no rate; write a number per s, m, h or d, for example 1/s, 10k/s or 30/m`,
+    );
   }
   const [, count = '1', factor = '', unit = 's'] = match;
   const perUnit = BigInt(count) * FACTORS[factor]!;

@@ -2,7 +2,16 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { type Backend, DslError, Program } from '../../src/ebpf/index.ts';
 import { describeAsRoot } from '../support/as-root.ts';
-import { emitProgram, evaluateProgram, FRAME_SIZE, memory, type Outcome, outputMap, randomProgram, wordsMap } from '../support/random-program.ts';
+import {
+  emitProgram,
+  evaluateProgram,
+  FRAME_SIZE,
+  memory,
+  type Outcome,
+  outputMap,
+  randomProgram,
+  wordsMap,
+} from '../support/random-program.ts';
 
 /** How many programs; `npm run fuzz` sets it. */
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? 300);
@@ -39,18 +48,23 @@ describeAsRoot('compiler', () => {
     () => {
       let judged = 0;
       fc.assert(
-        fc.property(fc.integer(), fc.integer({ min: 1, max: 24 }), fc.uint8Array({ minLength: FRAME_SIZE, maxLength: FRAME_SIZE }), (seed, size, frame) => {
-          const program = randomProgram(seed, size);
-          const expected = evaluateProgram(program, frame);
-          const spec = emitProgram(program);
-          for (const backend of ['optimizing', 'naive'] as const) {
-            const actual = unlessTooLarge(() => runInKernel(spec, backend, frame));
-            if (!actual) continue;
-            judged++;
-            expect(actual, backend).toEqual(expected);
-          }
-        }),
-        { numRuns: RUNS },
+        fc.property(
+          fc.integer(),
+          fc.integer({ min: 1, max: 24 }),
+          fc.uint8Array({ minLength: FRAME_SIZE, maxLength: FRAME_SIZE }),
+          (seed, size, frame) => {
+            const program = randomProgram(seed, size);
+            const expected = evaluateProgram(program, frame);
+            const spec = emitProgram(program);
+            for (const backend of ['optimizing', 'naive'] as const) {
+              const actual = unlessTooLarge(() => runInKernel(spec, backend, frame));
+              if (!actual) continue;
+              judged++;
+              expect(actual, backend).toEqual(expected);
+            }
+          },
+        ),
+        { numRuns: RUNS, endOnFailure: true },
       );
       expect(judged).toBeGreaterThan(RUNS * 1.5);
     },

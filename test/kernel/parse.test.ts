@@ -8,7 +8,8 @@ import { checkLimits } from '../../src/policy/limits.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 
 const syn = frame([ethernet(), ipv4(), tcp()]);
-const withOptions = (bytes: number): Buffer => frame([ethernet(), ipv4({ options: new Uint8Array(bytes).fill(1) }), tcp()]);
+const withOptions = (bytes: number): Buffer =>
+  frame([ethernet(), ipv4({ options: new Uint8Array(bytes).fill(1) }), tcp()]);
 
 /** What it shows, the frame, the reason. */
 const TABLE: readonly (readonly [string, Uint8Array, ReasonName])[] = [
@@ -29,7 +30,15 @@ const TABLE: readonly (readonly [string, Uint8Array, ReasonName])[] = [
   ['an empty Ethernet frame', frame([ethernet({ proto: 0x0800 })]), 'truncated'],
   ['an IPv4 header length below five', frame([ethernet(), ipv4({ versionIhl: 0x44 }), tcp()]), 'truncated'],
   ['IPv4 options that reach over the end', frame([ethernet(), ipv4({ versionIhl: 0x4f }), tcp()]), 'truncated'],
-  ...Array.from({ length: 20 }, (_, missing) => [`a SYN that lacks ${String(missing + 1)} bytes`, syn.subarray(0, syn.length - missing - 1), 'truncated'] as const),
+  ...Array.from(
+    { length: 20 },
+    (_, missing) =>
+      [
+        `a SYN that lacks ${String(missing + 1)} bytes`,
+        syn.subarray(0, syn.length - missing - 1),
+        'truncated',
+      ] as const,
+  ),
 ];
 
 describeAsRoot('parse', () => {
@@ -37,7 +46,12 @@ describeAsRoot('parse', () => {
     const { program, maps } = protection(checkLimits(), clockFromMap);
     using loaded = Program.load(program);
     expect(loaded.testRun({ data }).verdict).toBe(XDP.PASS.code);
-    const counted = reasons.filter(({ index }) => loaded.map(maps.counters).lookup(index)!.some((count) => count > 0n));
+    const counted = reasons.filter(({ index }) =>
+      loaded
+        .map(maps.counters)
+        .lookup(index)!
+        .some((count) => count > 0n),
+    );
     expect(counted.map(({ name }) => name)).toEqual([reason]);
   });
 });

@@ -39,7 +39,10 @@ class Bench implements Disposable {
 
   count(name: ReasonName, dryRun = false): bigint {
     const index = reasons.findIndex((reason) => reason.name === name) + (dryRun ? reasons.length : 0);
-    return this.#program.map(this.#maps.counters).lookup(index)!.reduce((sum, one) => sum + one, 0n);
+    return this.#program
+      .map(this.#maps.counters)
+      .lookup(index)!
+      .reduce((sum, one) => sum + one, 0n);
   }
 
   [Symbol.dispose](): void {
@@ -96,14 +99,24 @@ describeAsRoot('token bucket', () => {
   it('drops nothing in a dry run and counts what it would have dropped', () => {
     using bench = new Bench({ dryRun: true });
     expect(bench.at(DAY).burst(8)).toBe(8);
-    expect([bench.count('within-limit'), bench.count('over-limit'), bench.count('over-limit', true)]).toEqual([5n, 0n, 3n]);
+    expect([bench.count('within-limit'), bench.count('over-limit'), bench.count('over-limit', true)]).toEqual([
+      5n,
+      0n,
+      3n,
+    ]);
   });
 
   it('decides like a textbook token bucket on any sequence of arrivals', () => {
-    const arrivals = fc.array(fc.tuple(fc.integer({ min: 0, max: 2 }), fc.oneof(fc.constantFrom(0n, 1n, SECOND, SECOND - 1n, SECOND + 1n), fc.bigInt(0n, 8n * SECOND))), {
-      minLength: 1,
-      maxLength: 40,
-    });
+    const arrivals = fc.array(
+      fc.tuple(
+        fc.integer({ min: 0, max: 2 }),
+        fc.oneof(fc.constantFrom(0n, 1n, SECOND, SECOND - 1n, SECOND + 1n), fc.bigInt(0n, 8n * SECOND)),
+      ),
+      {
+        minLength: 1,
+        maxLength: 40,
+      },
+    );
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 7 }), arrivals, (burst, sequence) => {
         using bench = new Bench({ burst });

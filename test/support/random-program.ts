@@ -3,16 +3,42 @@
  * TypeScript with bigint. The two share the tree and nothing else.
  */
 import {
-  array, arrayMap, type Condition, func, hashMap, type Int, type IntVariable, struct, u16, u32, u64, u8, type Width, xdp, XDP,
-  type XdpBuilder, type XdpPacket,
-} from '../../src/ebpf/index.ts'; // prettier-ignore
+  array,
+  arrayMap,
+  type Condition,
+  func,
+  hashMap,
+  type Int,
+  type IntVariable,
+  struct,
+  u16,
+  u32,
+  u64,
+  u8,
+  type Width,
+  xdp,
+  XDP,
+  type XdpBuilder,
+  type XdpPacket,
+} from '../../src/ebpf/index.ts';
 import type { ProgramSpec } from '../../src/ebpf/index.ts';
 
 const WIDTHS = [8, 16, 32, 64] as const;
 const ARITHMETIC = ['add', 'sub', 'mul', 'div', 'mod', 'and', 'or', 'xor', 'shl', 'shr'] as const;
 const COMPARISONS = ['eq', 'ne', 'lt', 'le', 'gt', 'ge', 'hasAny'] as const;
 const SIGNED = ['slt', 'sle', 'sgt', 'sge'] as const;
-const ATOMICS = ['atomicAdd', 'atomicAnd', 'atomicOr', 'atomicXor', 'fetchAdd', 'fetchAnd', 'fetchOr', 'fetchXor', 'exchange', 'compareExchange'] as const;
+const ATOMICS = [
+  'atomicAdd',
+  'atomicAnd',
+  'atomicOr',
+  'atomicXor',
+  'fetchAdd',
+  'fetchAnd',
+  'fetchOr',
+  'fetchXor',
+  'exchange',
+  'compareExchange',
+] as const;
 
 type Expr =
   | { k: 'literal'; w: Width; value: bigint }
@@ -91,7 +117,13 @@ export function randomProgram(seed: number, size: number): RandomProgram {
       case 5:
         return { k: 'arithmetic', w, op: random.pick(ARITHMETIC), a: expr(w, depth - 1), b: expr(w, depth - 1) };
       case 6:
-        return { k: 'shift', w, op: random.pick(w >= 32 ? ['shl', 'shr', 'sar'] : ['shl', 'shr']), a: expr(w, depth - 1), by: random.below(w) };
+        return {
+          k: 'shift',
+          w,
+          op: random.pick(w >= 32 ? ['shl', 'shr', 'sar'] : ['shl', 'shr']),
+          a: expr(w, depth - 1),
+          by: random.below(w),
+        };
       case 7:
         return { k: 'not', w, a: expr(w, depth - 1) };
       case 8:
@@ -109,7 +141,8 @@ export function randomProgram(seed: number, size: number): RandomProgram {
     if (kind === 4) return { k: random.pick(['and', 'or']), a: test(depth - 1), b: test(depth - 1) };
     if (kind === 5) return { k: 'not', a: test(depth - 1) };
     const w = random.pick(WIDTHS);
-    if (kind === 3) return { k: 'oneOf', a: expr(w, depth - 1), values: [random.bits(w), random.bits(w), random.bits(w)] };
+    if (kind === 3)
+      return { k: 'oneOf', a: expr(w, depth - 1), values: [random.bits(w), random.bits(w), random.bits(w)] };
     const op = w >= 32 ? random.pick([...COMPARISONS, ...SIGNED]) : random.pick(COMPARISONS);
     return { k: 'compare', op, a: expr(w, depth - 1), b: expr(w, depth - 1) };
   };
@@ -138,7 +171,14 @@ export function randomProgram(seed: number, size: number): RandomProgram {
         return { k: 'skip', by: expr(8, 1) };
       case 9: {
         const size = random.pick([32, 64] as const);
-        return { k: 'atomic', op: random.pick(ATOMICS), size, value: expr(size, 2), expected: expr(size, 1), index: random.below(64) };
+        return {
+          k: 'atomic',
+          op: random.pick(ATOMICS),
+          size,
+          value: expr(size, 2),
+          expected: expr(size, 1),
+          index: random.below(64),
+        };
       }
       case 10:
         return { k: 'element', at: expr(32, 1), value: expr(32, 2), index: random.below(64) };
@@ -157,9 +197,19 @@ export function randomProgram(seed: number, size: number): RandomProgram {
           continueIf: random.below(2) === 0 ? test(1) : undefined,
         };
       case 15:
-        return { k: 'if', test: test(2), then: [...block(depth - 1, 2), { k: 'exit', code: random.below(4) }], otherwise: [] };
+        return {
+          k: 'if',
+          test: test(2),
+          then: [...block(depth - 1, 2), { k: 'exit', code: random.below(4) }],
+          otherwise: [],
+        };
       default:
-        return { k: 'if', test: test(2), then: block(depth - 1, 4), otherwise: random.below(2) === 0 ? block(depth - 1, 4) : [] };
+        return {
+          k: 'if',
+          test: test(2),
+          then: block(depth - 1, 4),
+          otherwise: random.below(2) === 0 ? block(depth - 1, 4) : [],
+        };
     }
   };
   const statements: Statement[] = [];
@@ -200,7 +250,12 @@ export function emitProgram({ statements }: RandomProgram): ProgramSpec {
   return xdp('random', ($, packet) => {
     const output = $.at(outputMap, 0);
     const words = $.at(wordsMap, 0);
-    const variables: AnyVariable[] = [$.let($.u64(1)), $.let($.u32(2)) as never, $.let($.u16(3)) as never, $.let($.u8(4)) as never];
+    const variables: AnyVariable[] = [
+      $.let($.u64(1)),
+      $.let($.u32(2)) as never,
+      $.let($.u16(3)) as never,
+      $.let($.u8(4)) as never,
+    ];
     const visible = (w: number): AnyVariable[] => variables.filter((variable) => (variable.width as number) === w);
     const pick = (w: number, index: number): AnyVariable => visible(w)[index % visible(w).length]!;
     const constant = (w: number, value: bigint): AnyInt => $.u64(value)[`u${String(w)}` as 'u64']();
@@ -212,7 +267,9 @@ export function emitProgram({ statements }: RandomProgram): ProgramSpec {
         case 'variable':
           return pick(e.w, e.index);
         case 'arithmetic':
-          return e.b.k === 'literal' && e.op !== 'shl' && e.op !== 'shr' ? expr(e.a)[e.op](e.b.value) : shiftSafe(e, expr(e.a), expr(e.b));
+          return e.b.k === 'literal' && e.op !== 'shl' && e.op !== 'shr'
+            ? expr(e.a)[e.op](e.b.value)
+            : shiftSafe(e, expr(e.a), expr(e.b));
         case 'shift':
           return expr(e.a)[e.op](e.by);
         case 'not':
@@ -245,7 +302,8 @@ export function emitProgram({ statements }: RandomProgram): ProgramSpec {
           return expr(t.a).oneOf(t.values);
       }
     };
-    const header = (w: Width): typeof Header64 => ({ 8: Header8, 16: Header16, 32: Header32, 64: Header64 })[w] as never;
+    const header = (w: Width): typeof Header64 =>
+      ({ 8: Header8, 16: Header16, 32: Header32, 64: Header64 })[w] as never;
     const scope = (body: () => void): void => {
       const count = variables.length;
       body();
@@ -285,7 +343,7 @@ export function emitProgram({ statements }: RandomProgram): ProgramSpec {
             });
             break;
           case 'exit':
-            return Object.values(XDP)[s.code] as typeof XDP.PASS;
+            return Object.values(XDP)[s.code];
           case 'read':
             p.peek(header(s.w)).match({
               some: (view) => {
@@ -449,10 +507,21 @@ export function evaluateProgram({ statements }: RandomProgram, input: Uint8Array
   };
   const compare = (op: string, w: Width, a: bigint, b: bigint): boolean => {
     const [sa, sb] = [BigInt.asIntN(w, a), BigInt.asIntN(w, b)];
-    return ({
-      eq: a === b, ne: a !== b, lt: a < b, le: a <= b, gt: a > b, ge: a >= b, hasAny: (a & b) !== 0n,
-      slt: sa < sb, sle: sa <= sb, sgt: sa > sb, sge: sa >= sb,
-    } as Record<string, boolean>)[op]!; // prettier-ignore
+    return (
+      {
+        eq: a === b,
+        ne: a !== b,
+        lt: a < b,
+        le: a <= b,
+        gt: a > b,
+        ge: a >= b,
+        hasAny: (a & b) !== 0n,
+        slt: sa < sb,
+        sle: sa <= sb,
+        sgt: sa > sb,
+        sge: sa >= sb,
+      } as Record<string, boolean>
+    )[op]!;
   };
   const test = (t: Test): boolean => {
     switch (t.k) {
@@ -521,7 +590,8 @@ export function evaluateProgram({ statements }: RandomProgram, input: Uint8Array
           break;
         }
         case 'write':
-          if (cursor + Words.size <= frame.length) frame.writeUInt32LE(Number(expr(s.value)), cursor + 16 + 4 * s.index);
+          if (cursor + Words.size <= frame.length)
+            frame.writeUInt32LE(Number(expr(s.value)), cursor + 16 + 4 * s.index);
           break;
         case 'skip': {
           if (!allowedSkips.has(s)) break;
@@ -537,7 +607,8 @@ export function evaluateProgram({ statements }: RandomProgram, input: Uint8Array
           const old = s.size === 32 ? w32 : w64;
           const kind = s.op.replace(/^(atomic|fetch)/, '').toLowerCase();
           let next = value;
-          if (kind === 'add' || kind === 'and' || kind === 'or' || kind === 'xor') next = BigInt.asUintN(s.size, calculate(kind, s.size, old, value));
+          if (kind === 'add' || kind === 'and' || kind === 'or' || kind === 'xor')
+            next = BigInt.asUintN(s.size, calculate(kind, s.size, old, value));
           if (s.op === 'compareExchange') next = old === expected ? value : old;
           if (s.size === 32) w32 = next;
           else w64 = next;

@@ -12,18 +12,39 @@ const atomicNames = names(Atomic);
 const helperNames = new Map<number, string>(Object.entries(helpers).map(([name, { id }]) => [id, name]));
 
 const ALU_SIGNS: Record<string, string> = {
-  add: '+=', sub: '-=', mul: '*=', div: '/=', or: '|=', and: '&=', lsh: '<<=', rsh: '>>=', mod: '%=', xor: '^=', arsh: 's>>=', mov: '=',
-}; // prettier-ignore
+  add: '+=',
+  sub: '-=',
+  mul: '*=',
+  div: '/=',
+  or: '|=',
+  and: '&=',
+  lsh: '<<=',
+  rsh: '>>=',
+  mod: '%=',
+  xor: '^=',
+  arsh: 's>>=',
+  mov: '=',
+};
 const JUMP_SIGNS: Record<string, string> = {
-  eq: '==', ne: '!=', gt: '>', ge: '>=', lt: '<', le: '<=', set: '&', sgt: 's>', sge: 's>=', slt: 's<', sle: 's<=',
-}; // prettier-ignore
+  eq: '==',
+  ne: '!=',
+  gt: '>',
+  ge: '>=',
+  lt: '<',
+  le: '<=',
+  set: '&',
+  sgt: 's>',
+  sge: 's>=',
+  slt: 's<',
+  sle: 's<=',
+};
 
 function register(number: number, wide = true): string {
   if (number >= 16) return `v${String(number - 16)}${wide ? '' : '.w'}`;
   return `${wide ? 'r' : 'w'}${String(number)}`;
 }
 
-const signed = (value: number): string => (value < 0 ? `${String(value)}` : `+${String(value)}`);
+const signed = (value: number): string => (value < 0 ? String(value) : `+${String(value)}`);
 
 function place(insn: Instruction, base: number): string {
   const where = insn.slot === undefined ? register(base) : `slot${String(insn.slot)}`;
@@ -60,7 +81,8 @@ function atomic(insn: Instruction): string {
 /** One instruction as text, in the notation of the kernel's own disassembler. */
 export function disassemble(insn: Instruction): string {
   if (insn.opcode === LD_IMM64) {
-    if (insn.map === undefined) return `${register(insn.dst)} = 0x${BigInt.asUintN(64, insn.wide ?? 0n).toString(16)} ll`;
+    if (insn.map === undefined)
+      return `${register(insn.dst)} = 0x${BigInt.asUintN(64, insn.wide ?? 0n).toString(16)} ll`;
     return `${register(insn.dst)} = map[${insn.map}]${insn.src === Pseudo.MAP_VALUE ? ` value ${signed(insn.imm)}` : ''}`;
   }
   switch (insn.opcode & 0x07) {

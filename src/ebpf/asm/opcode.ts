@@ -7,7 +7,16 @@
  *     | code  | s | class |         | mode |size| class|
  *     +-------+---+-------+         +------+----+------+
  */
-export const Class = { LD: 0x00, LDX: 0x01, ST: 0x02, STX: 0x03, ALU: 0x04, JMP: 0x05, JMP32: 0x06, ALU64: 0x07 } as const;
+export const Class = {
+  LD: 0x00,
+  LDX: 0x01,
+  ST: 0x02,
+  STX: 0x03,
+  ALU: 0x04,
+  JMP: 0x05,
+  JMP32: 0x06,
+  ALU64: 0x07,
+} as const;
 
 /** Whether the second operand is the immediate or a register. */
 export const Source = { IMM: 0x00, REG: 0x08 } as const;
@@ -68,5 +77,5 @@ export function sizeCode(bytes: ByteSize): number {
 }
 
 export function sizeBytes(opcode: number): ByteSize {
-  return ({ [Size.B]: 1, [Size.H]: 2, [Size.W]: 4, [Size.DW]: 8 } as const)[(opcode & 0x18) as 0] as ByteSize;
+  return ({ [Size.B]: 1, [Size.H]: 2, [Size.W]: 4, [Size.DW]: 8 } as const)[(opcode & 0x18) as 0];
 }

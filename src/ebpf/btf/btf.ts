@@ -12,8 +12,11 @@ const Kind = { INT: 1, PTR: 2, ARRAY: 3, STRUCT: 4, TYPEDEF: 8, FUNC: 12, FUNC_P
 export const Linkage = { STATIC: 0, GLOBAL: 1 } as const;
 
 const INTEGER_NAMES: Record<number, string> = {
-  1: 'unsigned char', 2: 'unsigned short', 4: 'unsigned int', 8: 'unsigned long long',
-}; // prettier-ignore
+  1: 'unsigned char',
+  2: 'unsigned short',
+  4: 'unsigned int',
+  8: 'unsigned long long',
+};
 
 function words(...values: number[]): Buffer {
   const out = Buffer.alloc(values.length * 4);

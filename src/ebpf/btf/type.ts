@@ -6,8 +6,14 @@ import { DslError } from '../errors.ts';
 import { CallSite } from '../source-location.ts';
 
 const SCALARS = {
-  u8: 1, u16: 2, u32: 4, u64: 8, be16: 2, be32: 4, be64: 8,
-} as const; // prettier-ignore
+  u8: 1,
+  u16: 2,
+  u32: 4,
+  u64: 8,
+  be16: 2,
+  be32: 4,
+  be64: 8,
+} as const;
 
 export type ScalarName = keyof typeof SCALARS;
 
@@ -42,13 +48,17 @@ export interface Struct<F extends Fields = Fields> {
   readonly size: number;
 }
 
-export type Type = Scalar | Bytes | { readonly kind: 'array'; readonly element: Type; readonly length: number; readonly size: number } | {
-  readonly kind: 'struct';
-  readonly name: string;
-  readonly fields: Readonly<Record<string, Type>>;
-  readonly offsets: Readonly<Record<string, number>>;
-  readonly size: number;
-}; // prettier-ignore
+export type Type =
+  | Scalar
+  | Bytes
+  | { readonly kind: 'array'; readonly element: Type; readonly length: number; readonly size: number }
+  | {
+      readonly kind: 'struct';
+      readonly name: string;
+      readonly fields: Readonly<Record<string, Type>>;
+      readonly offsets: Readonly<Record<string, number>>;
+      readonly size: number;
+    };
 
 /** The user-space value of a type: numbers up to 32 bits, bigint for 64, Uint8Array for bytes, arrays, plain objects. */
 export type Infer<T extends Type> =
@@ -198,10 +208,15 @@ function read(type: Type, from: Buffer, at: number): unknown {
     case 'bytes':
       return new Uint8Array(from.subarray(at, at + type.size));
     case 'array':
-      return Array.from({ length: type.length }, (_, index) => read(type.element, from, at + index * type.element.size));
+      return Array.from({ length: type.length }, (_, index) =>
+        read(type.element, from, at + index * type.element.size),
+      );
     case 'struct':
       return Object.fromEntries(
-        Object.entries(type.fields).map(([field, fieldType]) => [field, read(fieldType, from, at + type.offsets[field]!)]),
+        Object.entries(type.fields).map(([field, fieldType]) => [
+          field,
+          read(fieldType, from, at + type.offsets[field]!),
+        ]),
       );
   }
 }

@@ -21,7 +21,8 @@ export class BuilderCore<R> {
   finish(result: R | Exited | void): void {
     if (result === undefined) return;
     if (result instanceof Exited) {
-      if (this.emitter.reachable) throw new DslError('return from block: it has not left on every path', new CallSite().location);
+      if (this.emitter.reachable)
+        throw new DslError('return from block: it has not left on every path', new CallSite().location);
       return;
     }
     const { operand, note } = this.#verdict(result);

@@ -6,11 +6,13 @@ import { CallSite } from '../source-location.ts';
 import type { ArgumentKind } from '../uapi/helper-prototype.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import { MapType } from '../uapi/constants.gen.ts';
-import { type Block, BuilderCore } from './blocks.ts';
+import type { BuilderCore } from './blocks.ts';
+import { type Block } from './blocks.ts';
 import type { Condition } from './condition.ts';
 import type { Emitter } from './emitter.ts';
 import { callFunction, type Func, type FuncArguments } from './func.ts';
-import { copied, Int, IntVariable, Network, type NetworkWidth, NetworkVariable, type Width } from './int.ts';
+import type { Network } from './int.ts';
+import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, type Width } from './int.ts';
 import type { MapSpec } from './map.ts';
 import { type Exited, Maybe } from './maybe.ts';
 import { type Memory, memoryOf, readType, type ValueOf, type View, viewOf, type Writable, writeType } from './view.ts';
@@ -99,7 +101,12 @@ export class Builder<R> {
     this.if(condition, () => {
       result.set(whenTrue);
     });
-    return new Int(this.#emitter, whenFalse.width, result.operand(), whenTrue.max > whenFalse.max ? whenTrue.max : whenFalse.max);
+    return new Int(
+      this.#emitter,
+      whenFalse.width,
+      result.operand(),
+      whenTrue.max > whenFalse.max ? whenTrue.max : whenFalse.max,
+    );
   }
 
   /** Runs `body` in the kernel `times` times, a number known while building, with the round's number from 0. */
@@ -170,7 +177,10 @@ export class Builder<R> {
   at<V extends Type>(map: MapSpec<Type, V>, index: number): MapValue<V> {
     const value = this.#valueType(map);
     if (map.type !== MapType.ARRAY || index < 0 || index >= map.maxEntries) {
-      throw new DslError(`use ${map.name} at ${String(index)}: only arrays have fixed places, up to maxEntries`, new CallSite().location);
+      throw new DslError(
+        `use ${map.name} at ${String(index)}: only arrays have fixed places, up to maxEntries`,
+        new CallSite().location,
+      );
     }
     const emitter = this.#emitter;
     emitter.useMap(map);
@@ -212,7 +222,11 @@ export class Builder<R> {
    * Writes a record to a ring buffer: the block fills it, then it is handed over. Where there is no room the block does not
    * run, and the loss is counted.
    */
-  record<F extends Readonly<Record<string, Type>>>(ring: MapSpec, type: Struct<F>, fill: (record: View<F>) => void): void {
+  record<F extends Readonly<Record<string, Type>>>(
+    ring: MapSpec,
+    type: Struct<F>,
+    fill: (record: View<F>) => void,
+  ): void {
     const emitter = this.#emitter;
     const dst = emitter.vreg();
     const args = [emitter.mapPointer(ring), BigInt(type.size), 0n];
@@ -220,7 +234,12 @@ export class Builder<R> {
     this.#maybePointer(dst, `a record of ${ring.name}`, () => viewOf(this.#memory(ring.name, dst, 0), type)).match({
       some: (record) => {
         fill(record);
-        emitter.emit({ op: 'call', helper: helpers.ringbuf_submit.id, args: [dst, 0n], note: `submit to ${ring.name}` });
+        emitter.emit({
+          op: 'call',
+          helper: helpers.ringbuf_submit.id,
+          args: [dst, 0n],
+          note: `submit to ${ring.name}`,
+        });
       },
       none: () => {
         if (!ring.lost) return;
@@ -259,7 +278,9 @@ export class Builder<R> {
       throw new DslError(`call ${name}: it returns a pointer; use the method made for it`, new CallSite().location);
     }
     const emitter = this.#emitter;
-    const operands = (kinds as readonly ArgumentKind[]).map((kind, index) => this.#argument(kind, (args as readonly unknown[])[index]));
+    const operands = (kinds as readonly ArgumentKind[]).map((kind, index) =>
+      this.#argument(kind, (args as readonly unknown[])[index]),
+    );
     const dst = emitter.vreg();
     emitter.emit({ op: 'call', helper: id, args: operands, dst, note: name });
     return new Int(emitter, 64, dst);
@@ -267,7 +288,7 @@ export class Builder<R> {
 
   /** Calls a BPF function of this program. */
   invoke<P extends readonly Width[], W extends Width>(fn: Func<P, W>, ...args: FuncArguments<P>): Int<W> {
-    return callFunction(this.#emitter, fn, args);
+    return callFunction(this.#emitter, fn, args, (core) => new Builder(core));
   }
 
   /** Goes on with another program of a program array; comes back only where there is none at that index. */
@@ -320,7 +341,8 @@ export class Builder<R> {
   }
 
   #valueType<V extends Type>(map: MapSpec<Type, V>): V {
-    if (!map.value) throw new DslError(`use ${map.name}: this type of map has no values to read`, new CallSite().location);
+    if (!map.value)
+      throw new DslError(`use ${map.name}: this type of map has no values to read`, new CallSite().location);
     return map.value;
   }
 
@@ -337,7 +359,12 @@ export class Builder<R> {
   /** Puts a value into the frame for the time of one call. */
   #inFrame(type: Type, value: unknown, name: string, use: (pointer: Operand) => void): void {
     const emitter = this.#emitter;
-    if (typeof value === 'object' && value !== null && type.kind === 'struct' && memoryOf(value) as Memory | undefined) {
+    if (
+      typeof value === 'object' &&
+      value !== null &&
+      type.kind === 'struct' &&
+      (memoryOf(value) as Memory | undefined)
+    ) {
       use(addressRegister(memoryOf(value)));
       return;
     }

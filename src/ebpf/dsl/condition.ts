@@ -25,7 +25,10 @@ export class Condition {
 
   not(): Condition {
     const test = this.consume();
-    return new Condition(this.#emitter, test.kind === 'constant' ? { ...test, value: !test.value } : { kind: 'not', of: test });
+    return new Condition(
+      this.#emitter,
+      test.kind === 'constant' ? { ...test, value: !test.value } : { kind: 'not', of: test },
+    );
   }
 
   /** What is tested; the condition counts as used. Part of the toolkit's inside. */

@@ -1,6 +1,14 @@
 import type { CompareName } from '../asm/opcode.ts';
 import { DslError } from '../errors.ts';
-import { type Block, FIRST_VREG, type IrFunction, type Op, type Operand, type Terminator, type VReg } from '../ir/ir.ts';
+import {
+  type Block,
+  FIRST_VREG,
+  type IrFunction,
+  type Op,
+  type Operand,
+  type Terminator,
+  type VReg,
+} from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import type { MapSpec } from './map.ts';
 

@@ -1,7 +1,7 @@
 import { DslError } from '../errors.ts';
 import { CallSite } from '../source-location.ts';
 import { BuilderCore } from './blocks.ts';
-import { Builder } from './builder.ts';
+import type { Builder } from './builder.ts';
 import { Emitter } from './emitter.ts';
 import { Int, operandFor, type Width } from './int.ts';
 import type { Exited } from './maybe.ts';
@@ -27,7 +27,10 @@ export function func<const P extends readonly Width[], const W extends Width>(
   body: ($: Builder<Int<W> | number>, ...args: IntsOf<P>) => Int<W> | number | Exited,
 ): Func<P, W> {
   if (params.length > 5) {
-    throw new DslError(`define func ${name}: ${String(params.length)} parameters given, five fit into registers`, new CallSite().location);
+    throw new DslError(
+      `define func ${name}: ${String(params.length)} parameters given, five fit into registers`,
+      new CallSite().location,
+    );
   }
   return { name, params, result, body };
 }
@@ -39,6 +42,7 @@ export function callFunction<P extends readonly Width[], W extends Width>(
   emitter: Emitter,
   fn: Func<P, W>,
   args: FuncArguments<P>,
+  builderOf: (core: BuilderCore<Int<W> | number>) => Builder<Int<W> | number>,
 ): Int<W> {
   const { functions } = emitter.context;
   if (building.has(fn as unknown as Func)) {
@@ -50,7 +54,7 @@ export function callFunction<P extends readonly Width[], W extends Width>(
     functions.set(fn.name, inner.fn);
     const core = new BuilderCore<Int<W> | number>(inner, (value) => ({ operand: operandFor(fn.result, value) }));
     const params = fn.params.map((width, index) => new Int(inner, width, inner.fn.params[index]!));
-    const result = fn.body(new Builder(core), ...(params as unknown as IntsOf<P>));
+    const result = fn.body(builderOf(core), ...(params as unknown as IntsOf<P>));
     finishBody(core, result, fn.name);
     building.delete(fn as unknown as Func);
   }

@@ -14,7 +14,10 @@ const mask = (width: number): bigint => (1n << BigInt(width)) - 1n;
 /** A literal in `width` bits; negative ones wrap. @throws DslError when it does not fit. */
 function literal(width: Width, value: number | bigint): bigint {
   if (typeof value === 'number' && !Number.isSafeInteger(value)) {
-    throw new DslError(`use number ${String(value)}: not a whole number that is exact; write a bigint`, new CallSite().location);
+    throw new DslError(
+      `use number ${String(value)}: not a whole number that is exact; write a bigint`,
+      new CallSite().location,
+    );
   }
   const wide = BigInt(value);
   if (wide > mask(width) || wide < -(1n << BigInt(width - 1))) {
@@ -180,7 +183,7 @@ export class Int<W extends Width = Width> extends Value {
 
   #other(other: Int<W> | number | bigint): Int<W> {
     if (other instanceof Int) {
-      if ((other.width as Width) === this.width) return other;
+      if (other.width === this.width) return other;
       throw new DslError(
         `combine u${String(this.width)} with u${String(other.width)}: widths do not mix; widen or narrow one of them`,
         new CallSite().location,
@@ -217,7 +220,8 @@ export class Int<W extends Width = Width> extends Value {
     if (shifts && b >= BigInt(Math.max(width, 32))) {
       throw new DslError(`shift by ${String(b)}: a u${String(width)} has fewer bits`, new CallSite().location);
     }
-    if (typeof a === 'bigint') return new Int(emitter, width, BigInt.asUintN(width, foldAlu(alu, width === 64 ? 64 : 32, a, b)));
+    if (typeof a === 'bigint')
+      return new Int(emitter, width, BigInt.asUintN(width, foldAlu(alu, width === 64 ? 64 : 32, a, b)));
     const same = (): Int<W> => new Int(emitter, width, a, this.max);
     const zero = (): Int<W> => new Int(emitter, width, 0n);
     const powerOfTwo = b > 0n && (b & (b - 1n)) === 0n ? b.toString(2).length - 1 : undefined;

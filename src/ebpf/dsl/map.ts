@@ -46,19 +46,28 @@ function spec<K extends Type, V extends Type, const P extends boolean>(fields: M
     );
   }
   if (!Number.isInteger(maxEntries) || maxEntries < 1 || maxEntries > 0xffff_ffff) {
-    throw new DslError(`define map ${name}: maxEntries is ${String(maxEntries)}; give a whole number from 1 on`, new CallSite().location);
+    throw new DslError(
+      `define map ${name}: maxEntries is ${String(maxEntries)}; give a whole number from 1 on`,
+      new CallSite().location,
+    );
   }
   return Object.freeze(fields);
 }
 
 /** Values numbered from 0; every one exists from the start, filled with zeros. */
-export function arrayMap<V extends Type>(name: string, { value, maxEntries, mmap = false }: ArrayOptions<V>): MapSpec<typeof u32, V, false> {
+export function arrayMap<V extends Type>(
+  name: string,
+  { value, maxEntries, mmap = false }: ArrayOptions<V>,
+): MapSpec<typeof u32, V, false> {
   const flags = mmap ? MapFlag.MMAPABLE : 0;
   return spec({ name, type: MapType.ARRAY, key: u32, value, maxEntries, flags, perCpu: false });
 }
 
 /** An array of which each CPU has its own copy. */
-export function perCpuArray<V extends Type>(name: string, { value, maxEntries }: Omit<ArrayOptions<V>, 'mmap'>): MapSpec<typeof u32, V, true> {
+export function perCpuArray<V extends Type>(
+  name: string,
+  { value, maxEntries }: Omit<ArrayOptions<V>, 'mmap'>,
+): MapSpec<typeof u32, V, true> {
   return spec({ name, type: MapType.PERCPU_ARRAY, key: u32, value, maxEntries, flags: 0, perCpu: true });
 }
 
@@ -71,11 +80,17 @@ export function lruHash<K extends Type, V extends Type>(name: string, options: M
   return spec({ name, type: MapType.LRU_HASH, ...options, flags: 0, perCpu: false });
 }
 
-export function perCpuHash<K extends Type, V extends Type>(name: string, options: MapOptions<K, V>): MapSpec<K, V, true> {
+export function perCpuHash<K extends Type, V extends Type>(
+  name: string,
+  options: MapOptions<K, V>,
+): MapSpec<K, V, true> {
   return spec({ name, type: MapType.PERCPU_HASH, ...options, flags: 0, perCpu: true });
 }
 
-export function lruPerCpuHash<K extends Type, V extends Type>(name: string, options: MapOptions<K, V>): MapSpec<K, V, true> {
+export function lruPerCpuHash<K extends Type, V extends Type>(
+  name: string,
+  options: MapOptions<K, V>,
+): MapSpec<K, V, true> {
   return spec({ name, type: MapType.LRU_PERCPU_HASH, ...options, flags: 0, perCpu: true });
 }
 
@@ -88,7 +103,10 @@ export function lpmTrie<K extends Type, V extends Type>(name: string, options: M
 }
 
 /** Programs by number, for tail calls. */
-export function programArray(name: string, { maxEntries }: { readonly maxEntries: number }): MapSpec<typeof u32, typeof u32, false> {
+export function programArray(
+  name: string,
+  { maxEntries }: { readonly maxEntries: number },
+): MapSpec<typeof u32, typeof u32, false> {
   return spec({ name, type: MapType.PROG_ARRAY, key: u32, value: u32, maxEntries, flags: 0, perCpu: false });
 }
 
@@ -98,7 +116,10 @@ export function programArray(name: string, { maxEntries }: { readonly maxEntries
  */
 export function ringBuffer(name: string, { size }: { readonly size: number }): MapSpec<Type, Type, false> {
   if (size < 4096 || (size & (size - 1)) !== 0) {
-    throw new DslError(`define ring buffer ${name}: size ${String(size)} is not a power of two from 4096 on`, new CallSite().location);
+    throw new DslError(
+      `define ring buffer ${name}: size ${String(size)} is not a power of two from 4096 on`,
+      new CallSite().location,
+    );
   }
   return spec({
     name,

@@ -3,7 +3,7 @@ import type { Block, BuilderCore } from './blocks.ts';
 
 /** Marks that a block has left the program on every path. */
 export class Exited {
-  private declare readonly brand: 'exited';
+  declare private readonly brand: 'exited';
 }
 
 /** What may be absent: a look-up, a header that may lie beyond the packet. It has no fields until the absence is dealt with. */
@@ -40,7 +40,10 @@ export class Maybe<T, R> {
   /** Runs one block where it is there and another where it is absent. Leaves where both give a verdict. */
   match(cases: { readonly some: (value: T) => R | Exited; readonly none: () => R | Exited }): Exited;
   match(cases: { readonly some: (value: T) => R | Exited | void; readonly none?: () => R | Exited | void }): void;
-  match(cases: { readonly some: (value: T) => R | Exited | void; readonly none?: () => R | Exited | void }): Exited | void {
+  match(cases: {
+    readonly some: (value: T) => R | Exited | void;
+    readonly none?: () => R | Exited | void;
+  }): Exited | void {
     this.#core.emitter.used(this.#pending);
     return this.#core.either(this.#test, () => cases.some(this.#make()), cases.none);
   }

@@ -6,7 +6,7 @@ import { helpers } from '../uapi/helpers.gen.ts';
 import type { BuilderCore } from './blocks.ts';
 import type { ContextValue } from './builder.ts';
 import type { BranchState, Emitter, Test } from './emitter.ts';
-import { Int, type Width } from './int.ts';
+import { Int } from './int.ts';
 import { Maybe } from './maybe.ts';
 import { type View, viewOf } from './view.ts';
 
@@ -64,12 +64,13 @@ export class Packet<R> implements ContextValue, BranchState {
    */
   skip(amount: Int<8> | Int<16> | Int<32> | number, { max }: { readonly max: number }): Maybe<void, R> {
     const { base, offset } = this.#state;
-    if (max > 0xffff) throw new DslError(`skip: max ${String(max)} is more than a packet can hold`, new CallSite().location);
+    if (max > 0xffff)
+      throw new DslError(`skip: max ${String(max)} is more than a packet can hold`, new CallSite().location);
     if (typeof amount === 'number') {
       const test: Test = { kind: 'constant', value: amount <= max };
       return new Maybe(this.#core, test, () => this.#moveTo(base, offset + amount), 'the outcome of skip');
     }
-    const wide = (amount as Int<Width>).u64();
+    const wide = (amount as Int).u64();
     return new Maybe(
       this.#core,
       wide.le(max).consume(),
@@ -130,7 +131,9 @@ export class Packet<R> implements ContextValue, BranchState {
       emitter.emitInto(block, { op: 'alu', alu: 'add', width: 64, dst: base, a: state.base, b: BigInt(state.offset) });
       emitter.emitInto(block, { op: 'mov', dst: end, src: state.end });
     }
-    const generation = rest.every((state) => state.generation === first.generation) ? first.generation : ++this.#generations;
+    const generation = rest.every((state) => state.generation === first.generation)
+      ? first.generation
+      : ++this.#generations;
     this.#state = { base, offset: 0, end, generation };
   }
 
@@ -140,7 +143,10 @@ export class Packet<R> implements ContextValue, BranchState {
     const { generation, end } = this.#state;
     const settle = (): void => {
       if (this.#state.generation !== generation) {
-        throw new DslError('resize packet: not inside a loop, whose next round would use the old bounds', new CallSite().location);
+        throw new DslError(
+          'resize packet: not inside a loop, whose next round would use the old bounds',
+          new CallSite().location,
+        );
       }
       const { base: from, offset } = this.#state;
       emitter.emit({ op: 'alu', alu: 'add', width: 64, dst: base, a: from, b: BigInt(offset) });
@@ -156,8 +162,20 @@ export class Packet<R> implements ContextValue, BranchState {
 
   #loaded(): CursorState {
     const [base, end] = [this.#emitter.vreg(), this.#emitter.vreg()];
-    this.#emitter.emit({ op: 'load', size: 4, dst: base, from: { base: this.context, offset: XdpMd.data }, note: 'data' });
-    this.#emitter.emit({ op: 'load', size: 4, dst: end, from: { base: this.context, offset: XdpMd.dataEnd }, note: 'data_end' });
+    this.#emitter.emit({
+      op: 'load',
+      size: 4,
+      dst: base,
+      from: { base: this.context, offset: XdpMd.data },
+      note: 'data',
+    });
+    this.#emitter.emit({
+      op: 'load',
+      size: 4,
+      dst: end,
+      from: { base: this.context, offset: XdpMd.dataEnd },
+      note: 'data_end',
+    });
     return { base, offset: 0, end, generation: ++this.#generations };
   }
 
@@ -181,7 +199,10 @@ export class Packet<R> implements ContextValue, BranchState {
     const check = (): void => {
       this.#emitter.checkUsable(scope);
       if (generation !== this.#state.generation) {
-        throw new DslError(`use ${type.name}: the packet was resized since; take the header again`, new CallSite().location);
+        throw new DslError(
+          `use ${type.name}: the packet was resized since; take the header again`,
+          new CallSite().location,
+        );
       }
     };
     return viewOf({ emitter: this.#emitter, address: { base, offset }, name: type.name, check }, type);
@@ -193,7 +214,12 @@ export class Packet<R> implements ContextValue, BranchState {
     const operand = typeof delta === 'number' ? BigInt(delta) : delta.operand();
     emitter.emit({ op: 'call', helper, args: [this.context, operand], dst, note: name });
     this.#state = this.#loaded();
-    return new Maybe(this.#core, { kind: 'compare', compare: 'eq', width: 64, a: dst, b: 0n }, () => {}, `the outcome of ${name}`);
+    return new Maybe(
+      this.#core,
+      { kind: 'compare', compare: 'eq', width: 64, a: dst, b: 0n },
+      () => {},
+      `the outcome of ${name}`,
+    );
   }
 }
 

@@ -53,7 +53,9 @@ export function xdp(name: string, body: ($: XdpBuilder, packet: XdpPacket) => Xd
   const context: ProgramContext = { functions: new Map(), maps: new Map() };
   const emitter = new Emitter(name, 1, context);
   const core = new BuilderCore<XdpVerdict>(emitter, (verdict): { operand: Operand; note?: string } =>
-    verdict instanceof Int ? { operand: verdict.operand() } : { operand: BigInt(verdict.code), note: `XDP_${verdict.name}` },
+    verdict instanceof Int
+      ? { operand: verdict.operand() }
+      : { operand: BigInt(verdict.code), note: `XDP_${verdict.name}` },
   );
   const packet = new Packet(core, emitter.fn.params[0]!);
   finishBody(core, body(new Builder(core), packet), name);

@@ -79,21 +79,23 @@ function store(memory: Memory, size: ByteSize, src: Operand): void {
 /** The value of a scalar that has been loaded. */
 function scalarValue(emitter: Emitter, { name, size }: Scalar, operand: Operand): Int | Network {
   const width = (size * 8) as Width;
-  return name.startsWith('be') ? new Network(emitter, width as NetworkWidth, operand) : new Int(emitter, width, operand);
+  return name.startsWith('be')
+    ? new Network(emitter, width as NetworkWidth, operand)
+    : new Int(emitter, width, operand);
 }
 
 function scalarOperand({ name, size }: Scalar, emitter: Emitter, value: Int | Network | number | bigint): Operand {
   const width = (size * 8) as Width;
   const isNetwork = name.startsWith('be');
   if (typeof value === 'object') return operandFor(width, value);
-  const number = new Int(emitter, width, operandFor(width, value) as bigint);
+  const number = new Int(emitter, width, operandFor(width, value));
   return isNetwork ? (number as Int<32>).toNetwork().operand() : number.operand();
 }
 
 /** The chunks of 8, 4, 2 and 1 bytes in which `size` bytes are moved. */
 function chunks(size: number): { offset: number; size: ByteSize }[] {
   const list: { offset: number; size: ByteSize }[] = [];
-  for (let offset = 0; offset < size; ) {
+  for (let offset = 0; offset < size;) {
     const chunk = ([8, 4, 2, 1] as const).find((width) => width <= size - offset && offset % width === 0) ?? 1;
     list.push({ offset, size: chunk });
     offset += chunk;
@@ -140,7 +142,8 @@ export class BytesValue {
   /** The value of the chunk that begins at `offset`. */
   part(offset: number): Int {
     const part = this.#parts.find((candidate) => candidate.offset === offset);
-    if (!part) throw new DslError(`use bytes: ${String(this.size)} bytes where another size is needed`, new CallSite().location);
+    if (!part)
+      throw new DslError(`use bytes: ${String(this.size)} bytes where another size is needed`, new CallSite().location);
     return part.value;
   }
 }
@@ -154,10 +157,14 @@ function bytesConstant(from: Uint8Array, offset: number, size: number): bigint {
 function storeBytes(memory: Memory, size: number, value: BytesValue | Uint8Array): void {
   const length = value instanceof Uint8Array ? value.length : value.size;
   if (length !== size) {
-    throw new DslError(`set ${memory.name}: ${String(length)} bytes given, ${String(size)} needed`, new CallSite().location);
+    throw new DslError(
+      `set ${memory.name}: ${String(length)} bytes given, ${String(size)} needed`,
+      new CallSite().location,
+    );
   }
   for (const part of chunks(size)) {
-    const src = value instanceof Uint8Array ? bytesConstant(value, part.offset, part.size) : value.part(part.offset).operand();
+    const src =
+      value instanceof Uint8Array ? bytesConstant(value, part.offset, part.size) : value.part(part.offset).operand();
     store(within(memory, part.offset, memory.name), part.size, src);
   }
 }
@@ -180,7 +187,7 @@ export class Ref<Name extends ScalarName = ScalarName> {
   }
   /** Writes bits as they are to lie in memory: for checksums and copied words, where the byte order does not matter. */
   setRaw(value: Int<WidthOf<Name>>): void {
-    store(this.#memory, this.#type.size as ByteSize, value.operand());
+    store(this.#memory, this.#type.size, value.operand());
   }
   /** Reads, adds and writes, with no care for other CPUs: right for what each CPU has for itself. */
   add(value: ScalarValue<Name> | number | bigint): void {
@@ -272,7 +279,8 @@ export class Elements<Element extends Type = Type> {
         new CallSite().location,
       );
     }
-    if (typeof index === 'number') return within(this.#memory, index * element.size, `${this.#memory.name}[${String(index)}]`);
+    if (typeof index === 'number')
+      return within(this.#memory, index * element.size, `${this.#memory.name}[${String(index)}]`);
     const { emitter, address } = this.#memory;
     this.#memory.check();
     const distance = index.u64().mul(element.size).operand();
@@ -287,11 +295,11 @@ export class Elements<Element extends Type = Type> {
 export function readType(memory: Memory, type: Type): unknown {
   switch (type.kind) {
     case 'scalar':
-      return scalarValue(memory.emitter, type, load(memory, type.size as ByteSize));
+      return scalarValue(memory.emitter, type, load(memory, type.size));
     case 'bytes':
       return new BytesValue(memory, type.size);
     case 'array':
-      return new Elements(memory, type as ArrayOf);
+      return new Elements(memory, type);
     case 'struct':
       return viewOf(memory, type as Struct);
   }
@@ -300,7 +308,7 @@ export function readType(memory: Memory, type: Type): unknown {
 export function writeType(memory: Memory, type: Type, value: unknown): void {
   switch (type.kind) {
     case 'scalar':
-      return store(memory, type.size as ByteSize, scalarOperand(type, memory.emitter, value as Int));
+      return store(memory, type.size, scalarOperand(type, memory.emitter, value as Int));
     case 'bytes':
       return storeBytes(memory, type.size, value as BytesValue | Uint8Array);
     case 'struct':
@@ -311,7 +319,10 @@ export function writeType(memory: Memory, type: Type, value: unknown): void {
       }
       return;
     case 'array':
-      throw new DslError(`set ${memory.name}: an array is written element by element, with ref(i).set(...)`, new CallSite().location);
+      throw new DslError(
+        `set ${memory.name}: an array is written element by element, with ref(i).set(...)`,
+        new CallSite().location,
+      );
   }
 }
 
@@ -328,7 +339,8 @@ const viewClasses = new WeakMap<Struct, new (memory: Memory) => object>();
 function viewClass(type: Struct): new (memory: Memory) => object {
   let known = viewClasses.get(type);
   if (known) return known;
-  const place = (memory: Memory, field: string): Memory => within(memory, type.offsets[field]!, `${memory.name}.${field}`);
+  const place = (memory: Memory, field: string): Memory =>
+    within(memory, type.offsets[field]!, `${memory.name}.${field}`);
   known = class {
     readonly [MEMORY]: Memory;
     constructor(memory: Memory) {
@@ -353,6 +365,6 @@ function viewClass(type: Struct): new (memory: Memory) => object {
 }
 
 export function viewOf<F extends Readonly<Record<string, Type>>>(memory: Memory, type: Struct<F>): View<F> {
-  const Class = viewClass(type as unknown as Struct);
+  const Class = viewClass(type);
   return new Class(memory) as View<F>;
 }

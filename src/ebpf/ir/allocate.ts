@@ -9,25 +9,20 @@ import { Alu, Class, LD_IMM64, Mode, Size } from '../asm/opcode.ts';
 import { DslError } from '../errors.ts';
 import { FIRST_VREG } from './ir.ts';
 import { liveOut } from './liveness.ts';
-import { colour } from './colour.ts';
+import { colour, type InterferenceGraph } from './colour.ts';
 import {
-  effects, endInstruction, endSuccessors, isMove, type MachineBlock, type MachineFunction, renameRegisters,
-} from './machine.ts'; // prettier-ignore
-
-/** The calling convention's registers are the colours. */
-export const REGISTERS = 10;
+  effects,
+  endInstruction,
+  endSuccessors,
+  isMove,
+  type MachineBlock,
+  type MachineFunction,
+  renameRegisters,
+} from './machine.ts';
 
 /** A register's spilling price: each access counts ten times more a loop. */
 function accessWeight(depth: number): number {
   return 10 ** Math.min(depth, 6);
-}
-
-/** What interferes with what, which copies could vanish, and what each register would cost in memory. */
-export interface InterferenceGraph {
-  readonly edges: readonly (readonly [number, number])[];
-  readonly moves: readonly (readonly [number, number])[];
-  readonly nodes: ReadonlySet<number>;
-  readonly spillCost: ReadonlyMap<number, number>;
 }
 
 function eachInstruction(block: MachineBlock): Instruction[] {
@@ -125,15 +120,23 @@ function spill(fn: MachineFunction, spilled: ReadonlySet<number>, unspillable: S
           constant
             ? { ...constant, dst: stand }
             : instruction(Class.LDX | Mode.MEM | Size.DW, {
-                dst: stand, src: FRAME_POINTER, slot: slot(register), site: insn.site, note: 'reload',
-              }), // prettier-ignore
+                dst: stand,
+                src: FRAME_POINTER,
+                slot: slot(register),
+                site: insn.site,
+                note: 'reload',
+              }),
         );
       }
       if (defs.includes(register) && !constant) {
         after.push(
           instruction(Class.STX | Mode.MEM | Size.DW, {
-            dst: FRAME_POINTER, src: stand, slot: slot(register), site: insn.site, note: 'spill',
-          }), // prettier-ignore
+            dst: FRAME_POINTER,
+            src: stand,
+            slot: slot(register),
+            site: insn.site,
+            note: 'spill',
+          }),
         );
       }
     }

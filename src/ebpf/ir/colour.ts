@@ -1,7 +1,16 @@
 /** The colouring half of register allocation: simplify, coalesce, freeze, select, as in the paper that allocate.ts names. */
-import type { InterferenceGraph } from './allocate.ts';
-import { REGISTERS } from './allocate.ts';
 import { FIRST_VREG } from './ir.ts';
+
+/** r0-r9 are the colours. */
+const REGISTERS = 10;
+
+/** What interferes with what, which copies could vanish, and what each register would cost in memory. */
+export interface InterferenceGraph {
+  readonly edges: readonly (readonly [number, number])[];
+  readonly moves: readonly (readonly [number, number])[];
+  readonly nodes: ReadonlySet<number>;
+  readonly spillCost: ReadonlyMap<number, number>;
+}
 
 export interface Colouring {
   /** The physical register of each virtual one. */
@@ -78,14 +87,17 @@ class Colourer {
 
   #addEdge(a: number, b: number): void {
     if (a === b || (isPhysical(a) && isPhysical(b)) || this.#interferes(a, b)) return;
-    for (const [node, other] of [[a, b], [b, a]] as const) {
+    for (const [node, other] of [
+      [a, b],
+      [b, a],
+    ] as const) {
       if (isPhysical(node)) {
         this.#physicalNeighbours[node]!.add(other);
       } else {
         this.#neighbours.get(node)!.add(other);
         this.#degree.set(node, this.#degree.get(node)! + 1);
       }
-    } // prettier-ignore
+    }
   }
 
   #adjacent(node: number): number[] {

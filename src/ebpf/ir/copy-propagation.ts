@@ -28,21 +28,26 @@ export function propagateCopies(fn: IrFunction): void {
     const resolve = (operand: Operand): Operand => {
       let value = operand;
       for (;;) {
-        const source: Operand | undefined = typeof value === 'number' ? (here.get(value) ?? everywhere.get(value)) : undefined;
+        const source: Operand | undefined =
+          typeof value === 'number' ? (here.get(value) ?? everywhere.get(value)) : undefined;
         if (source === undefined) return value;
         value = source;
       }
     };
-    block.ops = block.ops.map((original): Op => {
+    const ops: Op[] = [];
+    for (const original of block.ops) {
       const op = foldOp(mapUses(original, resolve));
       const def = opDef(op);
+      // A copy to itself, left by an exchange of copies, does nothing, and would be its own source for ever.
+      if (op.op === 'mov' && op.src === def) continue;
       if (def !== undefined) {
         here.delete(def);
         for (const [copy, source] of here) if (source === def) here.delete(copy);
-        if (op.op === 'mov' && op.src !== def) here.set(def, op.src);
+        if (op.op === 'mov') here.set(def, op.src);
       }
-      return op;
-    });
+      ops.push(op);
+    }
+    block.ops = ops;
     if (block.end) block.end = foldBranch(mapUses(block.end, resolve));
   }
 }

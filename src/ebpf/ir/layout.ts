@@ -8,9 +8,21 @@ const MAX_FRAME = 512;
 
 const INVERSE = new Map<number, number>(
   (
-    [['eq', 'ne'], ['gt', 'le'], ['ge', 'lt'], ['sgt', 'sle'], ['sge', 'slt']] as const
-  ).flatMap(([a, b]) => [[Jump[a], Jump[b]], [Jump[b], Jump[a]]] as const),
-); // prettier-ignore
+    [
+      ['eq', 'ne'],
+      ['gt', 'le'],
+      ['ge', 'lt'],
+      ['sgt', 'sle'],
+      ['sge', 'slt'],
+    ] as const
+  ).flatMap(
+    ([a, b]) =>
+      [
+        [Jump[a], Jump[b]],
+        [Jump[b], Jump[a]],
+      ] as const,
+  ),
+);
 
 function inverted(test: Instruction): Instruction | undefined {
   const inverse = INVERSE.get(test.opcode & 0xf0);
@@ -62,7 +74,7 @@ function usedSlots(fn: MachineFunction): Set<number> {
 export function layOut(fn: MachineFunction): Instruction[] {
   const used = usedSlots(fn);
   const offsets = placeSlots({ ...fn, frame: fn.frame.map((size, slot) => (used.has(slot) ? size : 0)) });
-    const startOf = new Map<number, number>();
+  const startOf = new Map<number, number>();
   const insns: Instruction[] = [];
   let at = 0;
   fn.blocks.forEach((block, index) => {

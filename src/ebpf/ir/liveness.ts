@@ -10,7 +10,7 @@ export interface LivenessNode {
 export function liveOut(nodes: readonly LivenessNode[]): Map<number, Set<number>> {
   const liveIn = new Map(nodes.map((node) => [node.id, new Set(node.uses)]));
   const out = new Map(nodes.map((node) => [node.id, new Set<number>()]));
-  for (let changed = true; changed; ) {
+  for (let changed = true; changed;) {
     changed = false;
     for (let index = nodes.length - 1; index >= 0; index--) {
       const node = nodes[index]!;

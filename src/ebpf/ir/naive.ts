@@ -7,7 +7,14 @@
 import { FRAME_POINTER, type Instruction, instruction } from '../asm/instruction.ts';
 import { Class, Mode, Size } from '../asm/opcode.ts';
 import { FIRST_VREG } from './ir.ts';
-import { effects, endInstruction, isMove, type MachineBlock, type MachineFunction, renameRegisters } from './machine.ts';
+import {
+  effects,
+  endInstruction,
+  isMove,
+  type MachineBlock,
+  type MachineFunction,
+  renameRegisters,
+} from './machine.ts';
 
 /** Registers that instruction selection never names: they carry values between a slot and one instruction. */
 const SCRATCH = [6, 7, 8] as const;
@@ -54,7 +61,8 @@ export function allocateNaively(fn: MachineFunction): void {
     const lastAccess = new Map<number, number>();
     const originals = instructionsOf(block);
     originals.forEach((insn, index) => {
-      for (const register of virtualRegisters(insn)) if (home.get(register) === block.id) lastAccess.set(register, index);
+      for (const register of virtualRegisters(insn))
+        if (home.get(register) === block.id) lastAccess.set(register, index);
     });
     const insns: Instruction[] = [];
     const rewrite = (insn: Instruction, after: Instruction[]): Instruction => {

@@ -1,7 +1,17 @@
 import { FRAME_POINTER, type Instruction, instruction } from '../asm/instruction.ts';
 import {
-  Alu, type AluName, Atomic, Class, type CompareName, Jump, LD_IMM64, Mode, Pseudo, sizeCode, Source,
-} from '../asm/opcode.ts'; // prettier-ignore
+  Alu,
+  type AluName,
+  Atomic,
+  Class,
+  type CompareName,
+  Jump,
+  LD_IMM64,
+  Mode,
+  Pseudo,
+  sizeCode,
+  Source,
+} from '../asm/opcode.ts';
 import type { Address, Block, IrFunction, Op, Operand, Terminator, VReg } from './ir.ts';
 import type { MachineBlock, MachineEnd, MachineFunction } from './machine.ts';
 

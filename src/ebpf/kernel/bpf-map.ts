@@ -85,17 +85,31 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
   }
 
   /** @throws DslError when the pinned map is not of the spec's shape. */
-  static openPinned<K extends Type, V extends Type, P extends boolean>(path: string, spec: MapSpec<K, V, P>): BpfMap<K, V, P> {
+  static openPinned<K extends Type, V extends Type, P extends boolean>(
+    path: string,
+    spec: MapSpec<K, V, P>,
+  ): BpfMap<K, V, P> {
     return BpfMap.#adopt(openPinned(path, 'map'), spec);
   }
 
-  static openById<K extends Type, V extends Type, P extends boolean>(id: number, spec: MapSpec<K, V, P>): BpfMap<K, V, P> {
+  static openById<K extends Type, V extends Type, P extends boolean>(
+    id: number,
+    spec: MapSpec<K, V, P>,
+  ): BpfMap<K, V, P> {
     return BpfMap.#adopt(openById('MAP_GET_FD_BY_ID', id), spec);
   }
 
-  static #adopt<K extends Type, V extends Type, P extends boolean>(descriptor: Descriptor, spec: MapSpec<K, V, P>): BpfMap<K, V, P> {
+  static #adopt<K extends Type, V extends Type, P extends boolean>(
+    descriptor: Descriptor,
+    spec: MapSpec<K, V, P>,
+  ): BpfMap<K, V, P> {
     const found = readMapInfo(descriptor.fd, `map ${spec.name}`);
-    const wanted = { type: spec.type, keySize: spec.key?.size ?? 0, valueSize: spec.value?.size ?? 0, maxEntries: spec.maxEntries };
+    const wanted = {
+      type: spec.type,
+      keySize: spec.key?.size ?? 0,
+      valueSize: spec.value?.size ?? 0,
+      maxEntries: spec.maxEntries,
+    };
     for (const [what, expected] of Object.entries(wanted)) {
       const actual = found[what as keyof typeof wanted];
       if (actual === expected) continue;
@@ -124,7 +138,12 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
     const keyBytes = this.#encodeKey(key);
     const valueBytes = this.#encode(value);
     if (!this.#element('MAP_UPDATE_ELEM', keyBytes, valueBytes, flag)) {
-      throw commandError('MAP_UPDATE_ELEM', `update map ${this.spec.name}`, 'ENOENT', 'the key is not there, and the flag asks for it');
+      throw commandError(
+        'MAP_UPDATE_ELEM',
+        `update map ${this.spec.name}`,
+        'ENOENT',
+        'the key is not there, and the flag asks for it',
+      );
     }
   }
 
@@ -149,7 +168,10 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
     for (let start = 0; start < entries.length; start += BATCH) {
       const part = entries.slice(start, start + BATCH);
       const keys = Buffer.concat(part.map(([key]) => this.#encodeKey(key)));
-      const values = Buffer.concat(part.map(([, value]) => this.#encode(value)), valueSize * part.length);
+      const values = Buffer.concat(
+        part.map(([, value]) => this.#encode(value)),
+        valueSize * part.length,
+      );
       if (this.#batch('MAP_UPDATE_BATCH', keys, values, part.length)) continue;
       for (const [key, value] of part) this.update(key, value);
     }
@@ -208,7 +230,9 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
     if (!this.spec.perCpu) return encodeValue(this.#value, value as Infer<V>);
     const values = value as readonly Infer<V>[];
     if (values.length !== this.#cpus) {
-      throw new RangeError(`update map ${this.spec.name}: ${String(values.length)} values given for ${String(this.#cpus)} possible CPUs`);
+      throw new RangeError(
+        `update map ${this.spec.name}: ${String(values.length)} values given for ${String(this.#cpus)} possible CPUs`,
+      );
     }
     const out = Buffer.alloc(this.#stride * this.#cpus);
     values.forEach((one, cpu) => out.set(encodeValue(this.#value, one), cpu * this.#stride));
@@ -217,7 +241,9 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
 
   #decode(from: Buffer, at: number): Stored<V, P> {
     if (!this.spec.perCpu) return decodeValue(this.#value, from, at) as Stored<V, P>;
-    return Array.from({ length: this.#cpus }, (_, cpu) => decodeValue(this.#value, from, at + cpu * this.#stride)) as unknown as Stored<V, P>;
+    return Array.from({ length: this.#cpus }, (_, cpu) =>
+      decodeValue(this.#value, from, at + cpu * this.#stride),
+    ) as unknown as Stored<V, P>;
   }
 
   /** One command on one element; false where the kernel says that the key is not there. */
@@ -231,7 +257,8 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
     const result = tryCommand(name, attributes);
     if (result.ok) return true;
     if (result.errno === 'ENOENT') return false;
-    const advice = result.errno === 'E2BIG' ? 'the map is full (maxEntries), or the index lies beyond the array' : undefined;
+    const advice =
+      result.errno === 'E2BIG' ? 'the map is full (maxEntries), or the index lies beyond the array' : undefined;
     throw commandError(name, `use map ${this.spec.name}`, result.errno, advice);
   }
 

@@ -43,7 +43,10 @@ const PROGRAM_PROBES = {
 
 export function probeMapType(type: keyof typeof MAP_PROBES): Feature {
   const { since, ...shape } = MAP_PROBES[type];
-  const result = tryCommand('MAP_CREATE', attribute(attr.mapCreate, { mapType: MapType[type], maxEntries: 1, ...shape }));
+  const result = tryCommand(
+    'MAP_CREATE',
+    attribute(attr.mapCreate, { mapType: MapType[type], maxEntries: 1, ...shape }),
+  );
   if (result.ok) close(result.value);
   return { name: `map type ${type}`, available: result.ok, since };
 }

@@ -74,7 +74,13 @@ export class Program implements Disposable {
   readonly #maps: ReadonlyMap<string, AnyMap>;
   readonly #owned: readonly BpfMap[];
 
-  private constructor(descriptor: Descriptor, name: string, size: number, maps: ReadonlyMap<string, AnyMap>, owned: readonly BpfMap[]) {
+  private constructor(
+    descriptor: Descriptor,
+    name: string,
+    size: number,
+    maps: ReadonlyMap<string, AnyMap>,
+    owned: readonly BpfMap[],
+  ) {
     this.#descriptor = descriptor;
     this.name = name;
     this.size = size;
@@ -153,8 +159,10 @@ export class Program implements Disposable {
       ...(contextOut.length > 0 ? { ctxSizeOut: contextOut.length, ctxOut: addressOf(contextOut) } : {}),
     });
     const result = tryCommand('PROG_TEST_RUN', attributes);
-    if (!result.ok) throw commandError('PROG_TEST_RUN', `test-run program ${this.name}`, result.errno, TEST_RUN_ADVICE[result.errno]);
-    const field = (name: 'retval' | 'dataSizeOut' | 'duration'): number => attributes.readUInt32LE(attr.testRun.offsets[name]);
+    if (!result.ok)
+      throw commandError('PROG_TEST_RUN', `test-run program ${this.name}`, result.errno, TEST_RUN_ADVICE[result.errno]);
+    const field = (name: 'retval' | 'dataSizeOut' | 'duration'): number =>
+      attributes.readUInt32LE(attr.testRun.offsets[name]);
     return {
       verdict: field('retval'),
       data: out.subarray(0, field('dataSizeOut')),
@@ -174,7 +182,8 @@ export class Program implements Disposable {
 }
 
 const TEST_RUN_ADVICE: Record<string, string> = {
-  EINVAL: 'the frame must have at least an Ethernet header and fit a page, and a context must agree with it; live frames need Linux 5.18',
+  EINVAL:
+    'the frame must have at least an Ethernet header and fit a page, and a context must agree with it; live frames need Linux 5.18',
   EINTR: 'a signal came; run it again',
 };
 

@@ -55,7 +55,7 @@ export class RingBuffer implements Disposable {
 
   /** How many records found no room so far. */
   get lost(): bigint {
-    const perCpu = this.#lost?.lookup(0 as never) as readonly bigint[] | undefined;
+    const perCpu = this.#lost?.lookup(0) as readonly bigint[] | undefined;
     return perCpu?.reduce((sum, count) => sum + count, 0n) ?? 0n;
   }
 
@@ -97,7 +97,10 @@ export class RingBuffer implements Disposable {
    * Batches of records, decoded by `decode`, as the consumer asks for them. While it does not ask, nothing is read: the kernel's
    * buffer fills, and what finds no room is counted in `lost`.
    */
-  async *batches<T>(decode: (memory: Buffer, offset: number, length: number) => T, limit = 1024): AsyncGenerator<T[], void, void> {
+  async *batches<T>(
+    decode: (memory: Buffer, offset: number, length: number) => T,
+    limit = 1024,
+  ): AsyncGenerator<T[], void, void> {
     while (!this.#closed) {
       const batch: T[] = [];
       this.drain((memory, offset, length) => {
@@ -133,5 +136,9 @@ function mapPages(map: BpfMap, length: number, offset: number, protection: numbe
   const mapping = Mapping.map(map.fd, length, offset, protection);
   if (!('errno' in mapping)) return mapping;
   const why = mapping.errno === 'EPERM' ? '; another reader has it, or the process may not' : '';
-  throw new SyscallError('mmap', mapping.errno, `map ring buffer ${map.spec.name}: mmap failed with ${mapping.errno}${why}`);
+  throw new SyscallError(
+    'mmap',
+    mapping.errno,
+    `map ring buffer ${map.spec.name}: mmap failed with ${mapping.errno}${why}`,
+  );
 }

@@ -25,12 +25,16 @@ export class VerifierError extends SeawallError {
 }
 
 /** Lines that describe state or sum up, and are not the reason. */
-const NOISE = /^(processed \d+ insns|verification time|stack depth|max_states|;|from \d+|R\d|\d+: R\d|mark_precise|last_idx|regs=|parent |func#|insn_stats)/;
+const NOISE =
+  /^(processed \d+ insns|verification time|stack depth|max_states|;|from \d+|R\d|\d+: R\d|mark_precise|last_idx|regs=|parent |func#|insn_stats)/;
 const STEP = /^(\d+): \([0-9a-f]{2}\)/;
 
 /** The reason and the slot of the instruction that a verifier log ends with. */
 export function readVerifierLog(log: string): { reason: string; slot: number | undefined } {
-  const lines = log.split('\n').map((line) => line.trimEnd()).filter((line) => line !== '');
+  const lines = log
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .filter((line) => line !== '');
   let slot: number | undefined;
   let reason: string | undefined;
   for (const line of lines.toReversed()) {

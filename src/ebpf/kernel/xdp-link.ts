@@ -59,7 +59,11 @@ export class XdpLink implements Disposable {
     if (typeof native === 'object') return new XdpLink(native, 'native');
     if (!FALLS_BACK.has(native)) throw attachError(interfaceName, index, 'native', native);
     const generic = attachIn(program, index, interfaceName, 'generic');
-    return new XdpLink(generic, 'generic', `the driver of ${interfaceName} refused native mode (${native}): ${reasonFor(native)}`);
+    return new XdpLink(
+      generic,
+      'generic',
+      `the driver of ${interfaceName} refused native mode (${native}): ${reasonFor(native)}`,
+    );
   }
 
   static openPinned(path: string): XdpLink {

@@ -20,7 +20,11 @@ const ADVICE: Record<string, string> = {
 
 /** The error of a failed command: which one, on what, why, and what to do. */
 export function commandError(command: CommandName, what: string, errno: string, advice = ADVICE[errno]): SyscallError {
-  return new SyscallError(`bpf(BPF_${command})`, errno, `${what}: bpf(BPF_${command}) failed with ${errno}${advice ? `; ${advice}` : ''}`);
+  return new SyscallError(
+    `bpf(BPF_${command})`,
+    errno,
+    `${what}: bpf(BPF_${command}) failed with ${errno}${advice ? `; ${advice}` : ''}`,
+  );
 }
 
 export function tryCommand(command: CommandName, attributes: Buffer): Result {
@@ -42,11 +46,18 @@ export function openCommand(name: CommandName, attributes: Buffer, what: string)
 /** `struct bpf_*_info` of an object, in as many bytes as the kernel fills. */
 export function objectInfo(fd: number, size: number, what: string): Buffer {
   const info = Buffer.alloc(size);
-  command('OBJ_GET_INFO_BY_FD', attribute(attr.info, { fd, length: size, info: addressOf(info) }), `read info of ${what}`);
+  command(
+    'OBJ_GET_INFO_BY_FD',
+    attribute(attr.info, { fd, length: size, info: addressOf(info) }),
+    `read info of ${what}`,
+  );
   return info;
 }
 
 /** The object with this number, as a descriptor. */
-export function openById(name: 'PROG_GET_FD_BY_ID' | 'MAP_GET_FD_BY_ID' | 'LINK_GET_FD_BY_ID' | 'BTF_GET_FD_BY_ID', id: number): Descriptor {
+export function openById(
+  name: 'PROG_GET_FD_BY_ID' | 'MAP_GET_FD_BY_ID' | 'LINK_GET_FD_BY_ID' | 'BTF_GET_FD_BY_ID',
+  id: number,
+): Descriptor {
   return openCommand(name, attribute(attr.id, { id }), `open ${name.split('_')[0]!.toLowerCase()} ${String(id)}`);
 }

@@ -10,7 +10,9 @@ export function traceDescriptors(): void {
 
 /** What is open and, where descriptors are traced, the stack that opened it. */
 export function leakedDescriptors(): string[] {
-  return [...openDescriptors].map(([descriptor, stack]) => `descriptor ${String(descriptor.fd)} (${descriptor.what})\n${stack}`);
+  return [...openDescriptors].map(
+    ([descriptor, stack]) => `descriptor ${String(descriptor.fd)} (${descriptor.what})\n${stack}`,
+  );
 }
 
 /** A file descriptor that is closed once, by `dispose` or `using`. */

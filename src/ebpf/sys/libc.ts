@@ -5,14 +5,22 @@ import koffi from 'koffi';
 const libc = koffi.load(null);
 
 /** Number of bpf(2), by the names that Node gives to architectures. */
-const SYS_BPF: Partial<Record<NodeJS.Architecture, number>> = { x64: 321, arm64: 280, riscv64: 280, s390x: 351, ppc64: 361 };
+const SYS_BPF: Partial<Record<NodeJS.Architecture, number>> = {
+  x64: 321,
+  arm64: 280,
+  riscv64: 280,
+  s390x: 351,
+  ppc64: 361,
+};
 
 const syscall = libc.func('long syscall(long number, long a, void *b, long c, long d, long e, long f)');
 const mmapFunction = libc.func('void *mmap(void *at, size_t length, int protection, int flags, int fd, long offset)');
 const munmapFunction = libc.func('int munmap(void *at, size_t length)');
 const closeFunction = libc.func('int close(int fd)');
 const setnsFunction = libc.func('int setns(int fd, int kind)');
-const mountFunction = libc.func('int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)');
+const mountFunction = libc.func(
+  'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
+);
 const nameToIndex = libc.func('unsigned int if_nametoindex(const char *name)');
 const indexToName = libc.func('const char *if_indextoname(unsigned int index, void *name)');
 const socketFunction = libc.func('int socket(int domain, int type, int protocol)');
@@ -35,7 +43,8 @@ function result(value: number | bigint): Result {
 /** bpf(2). The kernel writes its answers into `attr`. */
 export function bpf(command: number, attr: Buffer): Result {
   const number = SYS_BPF[process.arch];
-  if (number === undefined) throw new Error(`call bpf: the number of the system call on ${process.arch} is not known here`);
+  if (number === undefined)
+    throw new Error(`call bpf: the number of the system call on ${process.arch} is not known here`);
   return result(syscall(number, command, attr, attr.length, 0, 0, 0) as number | bigint);
 }
 

@@ -26,7 +26,7 @@ const XdpAttached = { DRV: 1, SKB: 2, HW: 3 } as const;
 /** Attributes: length and type in 16 bits each, then the payload, padded to four bytes. */
 function attributes(bytes: Buffer): Map<number, Buffer> {
   const found = new Map<number, Buffer>();
-  for (let at = 0; at + 4 <= bytes.length; ) {
+  for (let at = 0; at + 4 <= bytes.length;) {
     const length = bytes.readUInt16LE(at);
     if (length < 4) break;
     found.set(bytes.readUInt16LE(at + 2) & 0x3fff, bytes.subarray(at + 4, at + length));
@@ -58,10 +58,15 @@ export function readInterface(index: number): InterfaceState {
   request.writeInt32LE(index, 20);
   const result = netlinkRoute(request);
   const what = `read interface ${String(index)}`;
-  if (!result.ok) throw new SyscallError('netlink(RTM_GETLINK)', result.errno, `${what}: netlink failed with ${result.errno}`);
+  if (!result.ok)
+    throw new SyscallError('netlink(RTM_GETLINK)', result.errno, `${what}: netlink failed with ${result.errno}`);
   const answer = result.answer!;
   if (answer.readUInt16LE(4) === NLMSG_ERROR) {
-    throw new SyscallError('netlink(RTM_GETLINK)', 'ENODEV', `${what}: there is no such interface in this network namespace`);
+    throw new SyscallError(
+      'netlink(RTM_GETLINK)',
+      'ENODEV',
+      `${what}: there is no such interface in this network namespace`,
+    );
   }
   const found = attributes(answer.subarray(32));
   const linkInfo = found.get(Ifla.LINKINFO);

@@ -1,0 +1,10 @@
+#include "bpf.h"
+
+SEC("xdp") int prog(struct xdp_md *ctx)
+{
+	struct ipv4 *ip;
+	struct tcp *tcp;
+	if (!is_syn((void *)(long)ctx->data, (void *)(long)ctx->data_end, &ip, &tcp))
+		return XDP_PASS;
+	return tcp->dest == bswap16(80) ? XDP_DROP : XDP_PASS;
+}

@@ -1,0 +1,51 @@
+/** `npm run bench -- codegen|startup [--json]` */
+import { codegen } from './codegen.ts';
+import { startup } from './startup.ts';
+
+const [name, ...options] = process.argv.slice(2);
+const json = options.includes('--json');
+
+/** The C twins are not compiled to dist; they lie in the source tree. */
+const TWINS = new URL('../../bench/clang', import.meta.url).pathname;
+
+async function run(): Promise<void> {
+  if (process.getuid?.() !== 0) throw new Error('benchmarks load programs, which needs root');
+  if (name === 'codegen') {
+    const result = codegen(TWINS);
+    if (json) console.log(JSON.stringify(result));
+    else {
+      console.log(result.clang);
+      console.table(
+        Object.fromEntries(
+          result.programs.map(({ name: program, ours, clang, nsRatio, insnRatio }) => [
+            program,
+            {
+              'ours ns': ours.ns,
+              'clang ns': clang.ns,
+              'ns ratio': nsRatio,
+              'ours insns': ours.insns,
+              'clang insns': clang.insns,
+              'insn ratio': insnRatio,
+            },
+          ]),
+        ),
+      );
+    }
+  } else if (name === 'startup') {
+    const result = await startup();
+    console.log(
+      json
+        ? JSON.stringify(result)
+        : `attached after ${String(result.attachedMs)} ms, of which generating and loading ${String(result.generateAndLoadMs)} ms; node alone ${String(result.nodeAloneMs)} ms`,
+    );
+  } else {
+    throw new Error('usage: npm run bench -- codegen|startup [--json]');
+  }
+}
+
+try {
+  await run();
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}
