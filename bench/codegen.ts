@@ -1,15 +1,19 @@
-/** Our code against clang's: the same programs, in turn, by test run. Ratios are medians over rounds, each of one pair. */
-import { BpfMap, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
+/** Our code against clang's: the same programs, in turn, by test run. Ratios are medians over pairs of runs. */
+import { BpfMap, compile, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
+import { slots } from '../src/ebpf/asm/instruction.ts';
+import type { CompiledCode } from '../src/ebpf/ir/compile.ts';
 import { attr, attribute } from '../src/ebpf/sys/attr.ts';
 import { command } from '../src/ebpf/sys/bpf.ts';
 import { addressOf } from '../src/ebpf/sys/libc.ts';
 import { ethernet, frame, ipv4, tcp } from '../src/net/build.ts';
 import { client, labDown, LAB_INTERFACE, labUp, namespaceOf, server } from '../lab/topology.ts';
-import { clangVersion, loadTwin } from './clang/load.ts';
+import { clangVersion, compileTwin, loadTwin, twinCode } from './clang/load.ts';
 import { type CodegenProgram, codegenPrograms } from './programs.ts';
 import { median, round } from './statistics.ts';
 
-const ROUNDS = 15;
+/** Where code lies in memory is luck worth some per cent, so both are loaded anew again and again, in alternating order. */
+const LOADS = 10;
+const PAIRS = 3;
 const RUNS = 1_000_000;
 const LAB = 'seawall-bench';
 
@@ -40,33 +44,47 @@ function time(fd: number, data: Buffer): number {
   return Number(process.hrtime.bigint() - start) / RUNS;
 }
 
-function measure({ name, twin, spec, maps }: CodegenProgram, directory: string): CodegenRow {
-  const shared = maps.map((map) => BpfMap.create(map));
-  const close: Disposable[] = [];
+/** Instructions as the kernel counts them: a wide load takes two. */
+function slotCount({ insns }: CompiledCode): number {
+  return insns.reduce((sum, insn) => sum + slots(insn), 0);
+}
+
+interface Pair {
+  readonly ours: number;
+  readonly clang: number;
+}
+
+/** Loads both programs and times them in turn. `oursFirst` decides who is loaded first, which decides where the code lies. */
+function timePairs({ spec }: CodegenProgram, object: Buffer, maps: readonly BpfMap[], oursFirst: boolean): Pair[] {
+  const loadOurs = (): Program => Program.load(spec, { maps });
+  const loadTheirs = (): Program => loadTwin(object, maps);
+  using first = oursFirst ? loadOurs() : loadTheirs();
+  using second = oursFirst ? loadTheirs() : loadOurs();
+  using _first = namespaceOf(client, LAB).run(() => XdpLink.attach(first, LAB_INTERFACE));
+  using _second = namespaceOf(server, LAB).run(() => XdpLink.attach(second, LAB_INTERFACE));
+  time(first.fd, syn);
+  time(second.fd, syn);
+  return Array.from({ length: PAIRS }, () => {
+    const [a, b] = [time(first.fd, syn), time(second.fd, syn)];
+    return oursFirst ? { ours: a, clang: b } : { ours: b, clang: a };
+  });
+}
+
+function measure(program: CodegenProgram, directory: string): CodegenRow {
+  const maps = program.maps.map((map) => BpfMap.create(map));
   try {
-    using ours = Program.load(spec, { maps: shared });
-    const theirs = loadTwin(`${directory}/${twin}.c`, shared);
-    close.push(theirs.program);
-    using _ours = namespaceOf(client, LAB).run(() => XdpLink.attach(ours, LAB_INTERFACE));
-    using _theirs = namespaceOf(server, LAB).run(() => XdpLink.attach(theirs.program, LAB_INTERFACE));
-    const rounds: { ours: number; clang: number }[] = [];
-    for (let index = 0; index <= ROUNDS; index++) {
-      // Who comes first changes, so that neither always finds the caches as the other left them.
-      const pair = index % 2 === 0 ? { ours: time(ours.fd, syn), clang: time(theirs.program.fd, syn) } : undefined;
-      const reversed = pair ?? { clang: time(theirs.program.fd, syn), ours: time(ours.fd, syn) };
-      if (index > 0) rounds.push(reversed); // the first warms up
-    }
-    const insns = { ours: ours.size, clang: theirs.insns };
+    const object = compileTwin(`${directory}/${program.twin}.c`);
+    const pairs = Array.from({ length: LOADS }, (_, index) => timePairs(program, object, maps, index % 2 === 0)).flat();
+    const insns = { ours: slotCount(compile(program.spec)), clang: twinCode(object).length / 8 };
     return {
-      name,
-      ours: { ns: round(median(rounds.map((one) => one.ours))), insns: insns.ours },
-      clang: { ns: round(median(rounds.map((one) => one.clang))), insns: insns.clang },
-      nsRatio: round(median(rounds.map((one) => one.ours / one.clang)), 3),
+      name: program.name,
+      ours: { ns: round(median(pairs.map((one) => one.ours))), insns: insns.ours },
+      clang: { ns: round(median(pairs.map((one) => one.clang))), insns: insns.clang },
+      nsRatio: round(median(pairs.map((one) => one.ours / one.clang)), 3),
       insnRatio: round(insns.ours / insns.clang, 3),
     };
   } finally {
-    for (const one of close) one[Symbol.dispose]();
-    for (const map of shared) map[Symbol.dispose]();
+    for (const map of maps) map[Symbol.dispose]();
   }
 }
 

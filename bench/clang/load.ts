@@ -46,7 +46,8 @@ export function clangVersion(): string | undefined {
   }
 }
 
-function compileTwin(source: string): Buffer {
+/** Compiles a C source to an object file. */
+export function compileTwin(source: string): Buffer {
   const directory = mkdtempSync(join(tmpdir(), 'seawall-bench-'));
   try {
     const object = join(directory, 'twin.o');
@@ -59,24 +60,29 @@ function compileTwin(source: string): Buffer {
   }
 }
 
-export interface Twin {
-  readonly program: Program;
-  /** Instruction slots, as ours are counted. */
-  readonly insns: number;
+function section(object: Buffer, name: string): Buffer {
+  return sections(object).find((one) => one.name === name)?.bytes ?? Buffer.alloc(0);
+}
+
+/** The instructions of the program, maps still unresolved. */
+export function twinCode(object: Buffer): Buffer {
+  return Buffer.from(section(object, 'xdp'));
 }
 
 /** Loads the program in the section "xdp", with these maps under their names. */
-export function loadTwin(source: string, maps: readonly Pick<BpfMap, 'fd' | 'spec'>[]): Twin {
-  const all = sections(compileTwin(source));
-  const find = (name: string): Buffer => all.find((section) => section.name === name)?.bytes ?? Buffer.alloc(0);
-  const code = Buffer.from(find('xdp'));
-  const [symbols, names, relocations] = [find('.symtab'), find('.strtab'), find('.relxdp')];
+export function loadTwin(object: Buffer, maps: readonly Pick<BpfMap, 'fd' | 'spec'>[]): Program {
+  const code = twinCode(object);
+  const [symbols, names, relocations] = [
+    section(object, '.symtab'),
+    section(object, '.strtab'),
+    section(object, '.relxdp'),
+  ];
   for (let at = 0; at < relocations.length; at += RELOCATION) {
     const where = Number(relocations.readBigUInt64LE(at));
     const symbol = relocations.readUInt32LE(at + 12);
     const name = text(names, symbols.readUInt32LE(symbol * SYMBOL));
     const map = maps.find(({ spec }) => spec.name === name);
-    if (!map || code[where] !== LD_IMM64) throw new Error(`load twin ${source}: cannot resolve ${name}`);
+    if (!map || code[where] !== LD_IMM64) throw new Error(`load twin: cannot resolve ${name}`);
     code[where + 1] = (code[where + 1]! & 0x0f) | (PSEUDO_MAP_FD << 4);
     code.writeInt32LE(map.fd, where + 4);
   }
@@ -88,7 +94,6 @@ export function loadTwin(source: string, maps: readonly Pick<BpfMap, 'fd' | 'spe
     license: addressOf(license),
     name: objectName('twin'),
   });
-  using loaded = openCommand('PROG_LOAD', attributes, `load twin ${source}`);
-  const id = objectInfo(loaded.fd, 8, 'twin').readUInt32LE(4);
-  return { program: Program.openById(id), insns: code.length / 8 };
+  using loaded = openCommand('PROG_LOAD', attributes, 'load twin');
+  return Program.openById(objectInfo(loaded.fd, 8, 'twin').readUInt32LE(4));
 }
