@@ -79,7 +79,7 @@ export class Builder<R> {
   let<W extends Width>(value: Int<W>): IntVariable<W>;
   let<W extends NetworkWidth>(value: Network<W>): NetworkVariable<W>;
   let(value: Int | Network): Int | Network {
-    const register = copied(this.#emitter, value.operand());
+    const register = copied(this.#emitter, value.operandIn(this.#emitter));
     return value instanceof Int
       ? new IntVariable(this.#emitter, value.width, register)
       : new NetworkVariable(this.#emitter, value.width, register);
@@ -92,7 +92,7 @@ export class Builder<R> {
   if(condition: Condition, then: Block<R | Exited>, otherwise: Block<R | Exited>): Exited;
   if(condition: Condition, then: Block<R | Exited | void>, otherwise?: Block<R | Exited | void>): void;
   if(condition: Condition, then: Block<R | Exited | void>, otherwise?: Block<R | Exited | void>): Exited | void {
-    return this.#core.either(condition.consume(), then, otherwise);
+    return this.#core.either(condition.consume(this.#emitter), then, otherwise);
   }
 
   /** One of two values; both are computed. */
@@ -118,6 +118,7 @@ export class Builder<R> {
     const reachable = emitter.reachable;
     const counter = this.let(this.u32(0));
     const leaveRound = emitter.states.map((state) => state.enterLoop());
+    const atHead = emitter.states.map((state) => state.save());
     const settleStates = (): void => {
       for (const settle of leaveRound) settle();
     };
@@ -128,7 +129,7 @@ export class Builder<R> {
       emitter.place(head, reachable);
       const leaveTo = (target: typeof done, condition: Condition): void => {
         const [edge, on] = [emitter.block(), emitter.block()];
-        emitter.branch(condition.consume(), edge, on);
+        emitter.branch(condition.consume(emitter), edge, on);
         emitter.place(edge, emitter.reachable);
         const states = emitter.states.map((state) => state.save());
         settleStates();
@@ -155,9 +156,12 @@ export class Builder<R> {
       emitter.place(latch, reachable);
       counter.set(counter.add(1));
       const again = counter.lt(times);
-      emitter.branch(again.consume(), head, done);
+      emitter.branch(again.consume(emitter), head, done);
     });
     emitter.place(done, reachable);
+    emitter.states.forEach((state, index) => {
+      state.restore(atHead[index]);
+    });
   }
 
   /** The value in a map, if there is one. */
@@ -294,7 +298,7 @@ export class Builder<R> {
   /** Goes on with another program of a program array; comes back only where there is none at that index. */
   tailCall(programs: MapSpec, context: ContextValue, index: Int<32> | number): void {
     const emitter = this.#emitter;
-    const operand = index instanceof Int ? index.operand() : BigInt(index);
+    const operand = index instanceof Int ? index.operandIn(emitter) : BigInt(index);
     const args = [context.context, emitter.mapPointer(programs), operand];
     emitter.emit({ op: 'call', helper: helpers.tail_call.id, args, note: `tail call ${programs.name}` });
   }
@@ -325,7 +329,7 @@ export class Builder<R> {
       case 'pointer':
         return addressRegister(memoryOf(value as object));
       case 'scalar':
-        return value instanceof Int ? value.operand() : BigInt.asUintN(64, BigInt(value as number));
+        return value instanceof Int ? value.operandIn(this.#emitter) : BigInt.asUintN(64, BigInt(value as number));
     }
   }
 

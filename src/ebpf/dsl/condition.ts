@@ -16,11 +16,11 @@ export class Condition {
   }
 
   and(other: Condition): Condition {
-    return new Condition(this.#emitter, both('and', this.consume(), other.consume()));
+    return new Condition(this.#emitter, both('and', this.consume(), other.consume(this.#emitter)));
   }
 
   or(other: Condition): Condition {
-    return new Condition(this.#emitter, both('or', this.consume(), other.consume()));
+    return new Condition(this.#emitter, both('or', this.consume(), other.consume(this.#emitter)));
   }
 
   not(): Condition {
@@ -31,8 +31,9 @@ export class Condition {
     );
   }
 
-  /** What is tested; the condition counts as used. Part of the toolkit's inside. */
-  consume(): Test {
+  /** What is tested; the condition counts as used. Part of the toolkit's inside. @throws DslError when used by another program. */
+  consume(by: Emitter = this.#emitter): Test {
+    if (by !== this.#emitter) this.#emitter.refuseForeign();
     this.#emitter.used(this.#pending);
     return this.#test;
   }

@@ -168,14 +168,17 @@ export class Emitter {
     }
   }
 
+  /** @throws DslError: a value made by one function was used in another. */
+  refuseForeign(): never {
+    throw new DslError(
+      'use value: it belongs to another program or function; pass it as a parameter of the func',
+      new CallSite().location,
+    );
+  }
+
   /** @throws DslError when a value of `scope` cannot be used here. */
   checkUsable(scope: Scope): void {
-    if (scope.emitter !== this) {
-      throw new DslError(
-        'use value: it belongs to another program or function; pass it as a parameter of the func',
-        new CallSite().location,
-      );
-    }
+    if (scope.emitter !== this) this.refuseForeign();
     if (!scope.open) {
       throw new DslError(
         'use value: it was made inside a branch or loop that has ended; make it before, or carry it out with $.let',

@@ -52,13 +52,13 @@ export function callFunction<P extends readonly Width[], W extends Width>(
     building.add(fn as unknown as Func);
     const inner = new Emitter(fn.name, fn.params.length, emitter.context);
     functions.set(fn.name, inner.fn);
-    const core = new BuilderCore<Int<W> | number>(inner, (value) => ({ operand: operandFor(fn.result, value) }));
+    const core = new BuilderCore<Int<W> | number>(inner, (value) => ({ operand: operandFor(inner, fn.result, value) }));
     const params = fn.params.map((width, index) => new Int(inner, width, inner.fn.params[index]!));
     const result = fn.body(builderOf(core), ...(params as unknown as IntsOf<P>));
     finishBody(core, result, fn.name);
     building.delete(fn as unknown as Func);
   }
-  const operands = fn.params.map((width, index) => operandFor(width, args[index] as Int | number));
+  const operands = fn.params.map((width, index) => operandFor(emitter, width, args[index] as Int | number));
   const dst = emitter.vreg();
   emitter.emit({ op: 'invoke', callee: fn.name, args: operands, dst, note: fn.name });
   return new Int(emitter, fn.result, dst);

@@ -54,10 +54,10 @@ abstract class Value {
     return new Condition(this.emitter, test);
   }
 
-  /** Whether `other` can be combined with this: same program, and not out of scope. */
-  protected use(other: Value): Operand {
-    if (other.emitter !== this.emitter) this.emitter.checkUsable(other.#scope);
-    return other.operand();
+  /** The operand for use in a function. @throws DslError when the value belongs to another one. */
+  operandIn(emitter: Emitter): Operand {
+    if (emitter !== this.emitter) emitter.refuseForeign();
+    return this.operand();
   }
 }
 
@@ -195,7 +195,7 @@ export class Int<W extends Width = Width> extends Value {
   #binary(alu: AluName, other: Int<W> | number | bigint, maximum: (b: bigint) => bigint): Int<W> {
     const { emitter, width } = this;
     const right = this.#other(other);
-    const [a, b] = [this.operand(), this.use(right)];
+    const [a, b] = [this.operand(), right.operandIn(this.emitter)];
     if (typeof b === 'bigint') {
       const settled = this.#settle(alu, a, b);
       if (settled) return settled;
@@ -242,7 +242,7 @@ export class Int<W extends Width = Width> extends Value {
 
   #compare(compare: CompareName, other: Int<W> | number | bigint): Condition {
     const right = this.#other(other);
-    return this.condition(this.#test(compare, this.operand(), this.use(right)));
+    return this.condition(this.#test(compare, this.operand(), right.operandIn(this.emitter)));
   }
 
   #test(compare: CompareName, a: Operand, b: Operand): Test {
@@ -323,7 +323,7 @@ export class Network<W extends NetworkWidth = NetworkWidth> extends Value {
 /** A variable: reading it gives the value it has at that place, `set` changes it. */
 export class IntVariable<W extends Width> extends Int<W> {
   set(value: Int<W> | number | bigint): void {
-    const source = value instanceof Int ? value.operand() : literal(this.width, value);
+    const source = value instanceof Int ? value.operandIn(this.emitter) : literal(this.width, value);
     this.emitter.emit({ op: 'mov', dst: super.operand() as number, src: source });
   }
 
@@ -335,7 +335,7 @@ export class IntVariable<W extends Width> extends Int<W> {
 /** A variable in network order. */
 export class NetworkVariable<W extends NetworkWidth> extends Network<W> {
   set(value: Network<W>): void {
-    this.emitter.emit({ op: 'mov', dst: super.operand() as number, src: value.operand() });
+    this.emitter.emit({ op: 'mov', dst: super.operand() as number, src: value.operandIn(this.emitter) });
   }
 
   override operand(): Operand {
@@ -350,11 +350,6 @@ export function copied(emitter: Emitter, src: Operand): number {
 }
 
 /** The operand of a value or literal for a place of `width` bits. */
-export function operandFor(width: Width, value: Int | Network | number | bigint): Operand {
-  return value instanceof Int || value instanceof Network ? value.operand() : literal(width, value);
-}
-
-/** A literal in network order, as it lies in a register that was loaded from memory. */
-export function networkLiteral(width: NetworkWidth, value: number | bigint): bigint {
-  return swapBytes(literal(width, value), width);
+export function operandFor(emitter: Emitter, width: Width, value: Int | Network | number | bigint): Operand {
+  return value instanceof Int || value instanceof Network ? value.operandIn(emitter) : literal(width, value);
 }

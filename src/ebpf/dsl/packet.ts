@@ -211,7 +211,7 @@ export class Packet<R> implements ContextValue, BranchState {
   #resize(helper: number, delta: Int<32> | number, name: string): Maybe<void, R> {
     const emitter = this.#emitter;
     const dst = emitter.vreg();
-    const operand = typeof delta === 'number' ? BigInt(delta) : delta.operand();
+    const operand = typeof delta === 'number' ? BigInt(delta) : delta.operandIn(emitter);
     emitter.emit({ op: 'call', helper, args: [this.context, operand], dst, note: name });
     this.#state = this.#loaded();
     return new Maybe(

@@ -54,7 +54,7 @@ export function xdp(name: string, body: ($: XdpBuilder, packet: XdpPacket) => Xd
   const emitter = new Emitter(name, 1, context);
   const core = new BuilderCore<XdpVerdict>(emitter, (verdict): { operand: Operand; note?: string } =>
     verdict instanceof Int
-      ? { operand: verdict.operand() }
+      ? { operand: verdict.operandIn(emitter) }
       : { operand: BigInt(verdict.code), note: `XDP_${verdict.name}` },
   );
   const packet = new Packet(core, emitter.fn.params[0]!);

@@ -87,8 +87,8 @@ function scalarValue(emitter: Emitter, { name, size }: Scalar, operand: Operand)
 function scalarOperand({ name, size }: Scalar, emitter: Emitter, value: Int | Network | number | bigint): Operand {
   const width = (size * 8) as Width;
   const isNetwork = name.startsWith('be');
-  if (typeof value === 'object') return operandFor(width, value);
-  const number = new Int(emitter, width, operandFor(width, value));
+  if (typeof value === 'object') return operandFor(emitter, width, value);
+  const number = new Int(emitter, width, operandFor(emitter, width, value));
   return isNetwork ? (number as Int<32>).toNetwork().operand() : number.operand();
 }
 

@@ -50,6 +50,7 @@ export function foldOp(op: Op): Op {
   if (typeof a === 'bigint') return mov(foldAlu(alu, width, BigInt.asUintN(width, a), b));
   if (alu === 'div' && b === 0n) return mov(0n);
   if (alu === 'mod' && b === 0n) return mov(a);
+  if (b === 0n && (alu === 'add' || alu === 'sub' || alu === 'or' || alu === 'xor' || isShift(alu))) return mov(a);
   return isShift(alu) ? { ...op, b: b & BigInt(width - 1) } : op;
 }
 

@@ -37,8 +37,6 @@ const PROGRAM_PROBES = {
   SOCKET_FILTER: '3.19',
   SCHED_CLS: '4.1',
   XDP: '4.8',
-  SK_LOOKUP: '5.9',
-  SYSCALL: '5.14',
 } as const satisfies Partial<Record<keyof typeof ProgramType, string>>;
 
 export function probeMapType(type: keyof typeof MAP_PROBES): Feature {

@@ -217,7 +217,9 @@ function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: Buffer):
     const text = log.toString('utf8', 0, Math.max(0, log.indexOf(0)));
     if (again.errno === 'ENOSPC' && size !== LOG_SIZES.at(-1)) continue;
     if (text === '') break;
-    throw new VerifierError(spec.name, code, text, { cause: commandError('PROG_LOAD', what, again.errno) });
+    throw new VerifierError(spec.name, code, text, {
+      cause: commandError('PROG_LOAD', what, again.errno, 'the verifier refused it'),
+    });
   }
   throw commandError('PROG_LOAD', what, first.errno);
 }

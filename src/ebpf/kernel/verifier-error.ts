@@ -26,7 +26,7 @@ export class VerifierError extends SeawallError {
 
 /** Lines that describe state or sum up, and are not the reason. */
 const NOISE =
-  /^(processed \d+ insns|verification time|stack depth|max_states|;|from \d+|R\d|\d+: R\d|mark_precise|last_idx|regs=|parent |func#|insn_stats)/;
+  /^(processed \d+ insns|verification time|stack depth|max_states|;|from \d+|R\d+(_\w+)?=|\d+: R\d|mark_precise|last_idx|regs=|parent |func#|insn_stats)/;
 const STEP = /^(\d+): \([0-9a-f]{2}\)/;
 
 /** The reason and the slot of the instruction that a verifier log ends with. */

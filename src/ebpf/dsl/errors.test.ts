@@ -1,0 +1,139 @@
+import { expect, it } from 'vitest';
+import { Eth } from '../../net/headers.ts';
+import {
+  array,
+  arrayMap,
+  DslError,
+  func,
+  hashMap,
+  struct,
+  u32,
+  u64,
+  u8,
+  XDP,
+  xdp,
+  type XdpBuilder,
+  type XdpPacket,
+} from '../language.ts';
+
+const table = hashMap('table', { key: u32, value: u64, maxEntries: 1 });
+const List = struct('list', { items: array(u32, 5) });
+const lists = arrayMap('lists', { value: List, maxEntries: 1 });
+
+type Body = ($: XdpBuilder, packet: XdpPacket) => unknown;
+
+/** What is written wrongly, the words of the reason, the program. */
+const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
+  [
+    'if for $.if',
+    /never used; a decision of the kernel is written \$\.if/,
+    ($) => {
+      if ($.randomU32().eq(1)) return XDP.DROP;
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a look-up that is not looked at',
+    /looking up table is never looked at/,
+    ($) => {
+      $.lookup(table, 1);
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a header that is not looked at',
+    /eth header is never looked at/,
+    (_$, packet) => {
+      packet.take(Eth);
+      return XDP.PASS;
+    },
+  ],
+  ['no verdict', /the body returned no verdict/, () => undefined],
+  [
+    'an orExit that does not leave',
+    /the block returned no verdict/,
+    ($) => {
+      $.lookup(table, 1).orExit((() => {}) as never);
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a value of a branch that ended',
+    /inside a branch or loop that has ended/,
+    ($) => {
+      let inner = $.u32(0);
+      $.if($.randomU32().eq(1), () => {
+        inner = $.randomU32();
+      });
+      return inner;
+    },
+  ],
+  [
+    'a value of another program',
+    /belongs to another program/,
+    ($) => {
+      let foreign = $.u32(0);
+      xdp('other', (_) => {
+        foreign = _.randomU32();
+        return XDP.PASS;
+      });
+      return foreign.add(1);
+    },
+  ],
+  ['widths that do not mix', /combine u32 with u64: widths do not mix/, ($) => $.randomU32().add($.u64(1) as never)],
+  ['a number that does not fit', /300: it does not fit 8 bits/, ($) => $.u8(300).u32()],
+  ['a number that is not whole', /not a whole number/, ($) => $.u32(0.5)],
+  ['a shift beyond the width', /a u32 has fewer bits/, ($) => $.randomU32().shl(32)],
+  [
+    'an index that may lie outside',
+    /the index may reach 7 and the array has 5/,
+    ($) => $.at(lists, 0).items.at($.randomU32().and(7)),
+  ],
+  ['a fixed place of a hash', /only arrays have fixed places/, ($) => $.at(table, 0).value.u32()],
+  [
+    'a loop without end',
+    /loop 0 times/,
+    ($) => {
+      $.loop(0, () => {});
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a function that calls itself',
+    /cannot call itself/,
+    ($) => {
+      const again: ReturnType<typeof func<[32], 32>> = func('again', [32], 32, (inner, value) =>
+        inner.invoke(again, value),
+      );
+      return $.invoke(again, 1);
+    },
+  ],
+  [
+    'two maps of one name',
+    /another map of this name/,
+    ($) => {
+      $.at(lists, 0);
+      $.at(arrayMap('lists', { value: u32, maxEntries: 1 }), 0);
+      return XDP.PASS;
+    },
+  ],
+];
+
+it.each(MISTAKES)('refuses %s, at the line of the author', (_what, reason, body) => {
+  let error: unknown;
+  try {
+    xdp('mistake', body as never);
+  } catch (caught) {
+    error = caught;
+  }
+  expect(error).toBeInstanceOf(DslError);
+  const { message, location } = error as DslError;
+  expect(message).toMatch(reason);
+  expect(location?.file).toBe(import.meta.filename);
+  expect(message).toContain('| ');
+});
+
+it('refuses a struct whose fields are not aligned, and says what to put before', () => {
+  expect(() => struct('bad', { a: u8, b: u32 })).toThrow(/field b would lie at byte 1.*pad: bytes\(3\)/);
+  expect(() => struct('bad', { set: u32 })).toThrow(/cannot be called set/);
+});

@@ -1,0 +1,120 @@
+import { expect, it } from 'vitest';
+import { array, arrayMap, be16, bytes, compile, dump, struct, u32, u64, xdp, XDP } from '../language.ts';
+
+const Eth = struct('eth', { dst: bytes(6), src: bytes(6), proto: be16 });
+const cell = arrayMap('cell', { value: u64, maxEntries: 1 });
+
+it('compares network order with literals at no cost, and shares equal ways out', () => {
+  const program = xdp('proto', ($, packet) => {
+    const eth = packet.take(Eth).orExit(XDP.PASS);
+    $.if(eth.proto.eq(0x0800), () => XDP.DROP);
+    return XDP.PASS;
+  });
+  expect(dump(program).bytecode).toMatchInlineSnapshot(`
+    "   0: r2 = *(u32 *)(r1 +0)                       ; data
+       1: r3 = *(u32 *)(r1 +4)                       ; data_end
+       2: r1 = r2
+       3: r1 += 14
+       4: if r1 > r3 goto +4
+       5: r1 = *(u16 *)(r2 +12)                      ; eth.proto
+       6: if r1 != 8 goto +2
+       7: r0 = 1                                     ; XDP_DROP
+       8: exit                                       ; XDP_DROP
+       9: r0 = 2                                     ; XDP_PASS
+      10: exit                                       ; XDP_PASS"
+  `);
+});
+
+it('keeps what lives across a call in the registers that a call preserves', () => {
+  const program = xdp('across', ($) => {
+    const a = $.randomU32();
+    const b = $.randomU32();
+    return a.add(b);
+  });
+  expect(dump(program).bytecode).toMatchInlineSnapshot(`
+    "   0: call get_prandom_u32                       ; get_prandom_u32
+       1: w6 = w0
+       2: call get_prandom_u32                       ; get_prandom_u32
+       3: w1 = w0
+       4: r0 = r6
+       5: w0 += w1
+       6: exit"
+  `);
+});
+
+it('spills what finds no register, and makes constants anew instead', () => {
+  const program = xdp('spill', ($) => {
+    const values = Array.from({ length: 6 }, () => $.randomU32());
+    return values.reduce((sum, value) => sum.add(value));
+  });
+  const { bytecode } = dump(program);
+  expect(bytecode).toMatch(/; spill/);
+  expect(bytecode).toMatch(/; reload/);
+});
+
+it('removes what nobody reads', () => {
+  const program = xdp('dead', ($) => {
+    $.at(cell, 0).value.add(3);
+    return XDP.PASS;
+  });
+  expect(compile(program).insns).toHaveLength(2);
+});
+
+it('decides while building what is known then', () => {
+  const program = xdp('settled', ($, packet) => {
+    const eth = packet.take(Eth).orExit(XDP.PASS);
+    $.if(eth.proto.oneOf([]), () => XDP.DROP);
+    $.if($.u32(3).add(4).eq(7), () => XDP.TX);
+    return XDP.DROP;
+  });
+  expect(dump(program).optimized).not.toMatch(/exit 1/);
+});
+
+it('loops in the kernel, and unrolls a plain for', () => {
+  const List = struct('list', { items: array(u32, 4) });
+  const lists = arrayMap('lists', { value: List, maxEntries: 1 });
+  const program = xdp('loop', ($) => {
+    const { items } = $.at(lists, 0);
+    const sum = $.let($.u32(0));
+    $.loop(4, (index) => {
+      sum.set(sum.add(items.at(index)));
+    });
+    return sum.add(0);
+  });
+  expect(dump(program).bytecode).toMatchInlineSnapshot(`
+    "   0: r4 = map[lists] value +0
+       2: r0 = 0
+       3: r2 = 0
+       4: r1 = r2
+       5: r1 <<= 2
+       6: r3 = r4
+       7: r3 += r1
+       8: r1 = *(u32 *)(r3 +0)                       ; lists.items[]
+       9: w0 += w1
+      10: w2 += 1
+      11: if r2 < 4 goto -8
+      12: exit"
+  `);
+});
+
+it('shows each step', () => {
+  const { ir, optimized, bytecode } = dump(xdp('steps', ($) => $.randomU32()));
+  expect(ir).toContain('func steps(v0)');
+  expect(ir).toContain('; get_prandom_u32');
+  expect(optimized.length).toBeLessThan(ir.length);
+  expect(bytecode).toContain('call get_prandom_u32');
+});
+
+it('ends on an exchange of copies inside a loop', () => {
+  const program = xdp('exchange', ($) => {
+    const [a, b] = [$.let($.randomU32()), $.let($.randomU32())];
+    $.loop(3, () => {
+      const kept = a.add(0);
+      a.set(b);
+      b.set(kept);
+      b.set(b);
+    });
+    return a.add(0);
+  });
+  expect(compile(program).insns.length).toBeGreaterThan(0);
+});
