@@ -45,7 +45,7 @@ it.each([
 ])('says where %s stops making sense', (_what, bytes, offset) => {
   let error: unknown;
   try {
-    [...readCapture(bytes)];
+    Array.from(readCapture(bytes));
   } catch (caught) {
     error = caught;
   }

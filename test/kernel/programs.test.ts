@@ -226,8 +226,8 @@ describeAsRoot('programs', () => {
       return XDP.PASS;
     });
     // 6.10 allows this one everywhere; a helper for sockets alone is refused in all of them.
-    const sockets = xdp('wrong_helper', ($) => {
-      $.call('get_netns_cookie', { context: 0 } as never);
+    const sockets = xdp('wrong_helper', ($, packet) => {
+      $.call('get_netns_cookie', packet);
       return XDP.PASS;
     });
     for (const spec of kernelAtLeast('6.10') ? [sockets] : [refused, sockets])

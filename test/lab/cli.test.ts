@@ -1,0 +1,299 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Netns } from '../../lab/netns.ts';
+import { interfaceIndex, readInterface } from '../../src/ebpf/index.ts';
+import { describeAsRoot } from '../support/as-root.ts';
+import { fetchPage, httpServer, on, Running, seawall, seawallOn } from '../support/cli.ts';
+
+const serverNamespace = new Netns('seawall-server');
+const attached = (): object => serverNamespace.run(() => readInterface(interfaceIndex('eth0')!).xdp);
+
+describe('help and mistakes', () => {
+  it.each([[[]], [['run']], [['trace']], [['lab']], [['lab', 'flood']], [['demo']]])('%j --help', (verb) => {
+    const { status, stdout } = seawall(...verb, '--help');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^Usage: seawall/);
+  });
+
+  it.each([
+    [['run'], 2, /required option '-i, --interface/],
+    [['run', '-i', 'eth0', '--rate', 'fast'], 2, /"fast" is no rate; .* for example 1\/s/],
+    [['run', '-i', 'eth0', '--burst', '0'], 2, /--burst: "0" is no whole number from 1/],
+    [['run', '-i', 'eth0', '--port', 'http'], 2, /--port: "http"/],
+    [['run', '-i', 'eth0', '--mode', 'fast'], 2, /auto, native, generic/],
+    [['nonsense'], 2, /unknown command 'nonsense'/],
+  ])('%j ends with status %i and one line', (args, expected, message) => {
+    const { status, stderr } = seawall(...args);
+    expect([status, stderr.trim().split('\n').length]).toEqual([expected, 1]);
+    expect(stderr).toMatch(message);
+  });
+
+  it('says that it needs root', () => {
+    const cli = new URL('../../dist/src/cli/main.js', import.meta.url).pathname;
+    const args = ['--reuid=65534', '--clear-groups', process.execPath, cli];
+    const canDrop = process.getuid?.() === 0;
+    const run = (...rest: string[]): { status: number | null; stderr: string } =>
+      canDrop ? spawnSync('setpriv', [...args, ...rest], { encoding: 'utf8' }) : seawall(...rest);
+    for (const verb of [['demo'], ['lab', 'up'], ['run', '-i', 'lo']]) {
+      const { status, stderr } = run(...verb);
+      expect({ verb, status }).toEqual({ verb, status: 3 });
+      expect(stderr).toMatch(/root/);
+      expect(stderr.trim().split('\n')).toHaveLength(1);
+    }
+  });
+});
+
+describeAsRoot('in the lab', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'seawall-lab-'));
+  beforeAll(() => {
+    seawall('lab', 'down');
+    expect(seawall('lab', 'up').status).toBe(0);
+  });
+  afterAll(() => {
+    seawall('lab', 'down');
+    rmSync(directory, { recursive: true });
+  });
+
+  it('is built once, and shows itself', () => {
+    expect(seawall('lab', 'up').stdout).toMatch(/was up already/);
+    const { hosts } = JSON.parse(seawall('lab', 'status', '--json').stdout) as {
+      hosts: { host: string; up: boolean }[];
+    };
+    expect(hosts.map(({ host, up }) => [host, up])).toEqual([
+      ['client', true],
+      ['server', true],
+    ]);
+    expect(on('client', 'ping', '-c', '1', '-W', '1', 'fd00::10').status === 0 || !existsSync('/bin/ping')).toBe(true);
+    expect(on('nobody' as 'client', 'true').stderr).toMatch(/no such host; there are client and server/);
+    expect(on('client', 'sh', '-c', 'exit 7').status).toBe(7);
+  });
+
+  it('mends what a crash left behind', () => {
+    execFileSync('ip', ['netns', 'del', 'seawall-client']);
+    expect(seawall('lab', 'up').stdout).toMatch(/the lab is up/);
+    expect(on('client', 'true').status).toBe(0);
+  });
+
+  it('lets curl through an unprotected interface as often as it likes', async () => {
+    await using _http = await httpServer();
+    for (let round = 0; round < 7; round++) expect(fetchPage()).toBe(true);
+  });
+
+  it.each(['native', 'generic'])(
+    'stops the sixth SYN of a source on the wire, in %s mode, and prints each',
+    async (mode) => {
+      await using _http = await httpServer();
+      await using run = Running.seawallOn(
+        'server',
+        'run',
+        '-i',
+        'eth0',
+        '--rate',
+        '1/h',
+        '--mode',
+        mode,
+        '--log',
+        'verdicts',
+      );
+      await run.until(new RegExp(`protecting eth0 \\(${mode} mode, \\d+ instructions\\): every TCP port`));
+      const fetched = Array.from({ length: 6 }, () => fetchPage());
+      expect(fetched).toEqual([true, true, true, true, true, false]);
+      await run.until(/DROP/);
+      const left = [...run.output.matchAll(/tokens (\d)\/5 refilled 0 (PASS|DROP) \(([\w-]+)\)/g)].map((match) =>
+        match.slice(1).join(' '),
+      );
+      expect(left.slice(0, 6)).toEqual([
+        '4 PASS within-limit',
+        '3 PASS within-limit',
+        '2 PASS within-limit',
+        '1 PASS within-limit',
+        '0 PASS within-limit',
+        '0 DROP over-limit',
+      ]);
+      expect(await run.stop('SIGTERM')).toBe(0);
+      expect(run.output).toMatch(/passed \d+, dropped [1-9]\d* \(.*within-limit 5, over-limit \d+\)/);
+      expect(attached()).toEqual({});
+    },
+  );
+
+  it('gives tokens back with time', async () => {
+    await using _http = await httpServer();
+    await using run = Running.seawallOn(
+      'server',
+      'run',
+      '-i',
+      'eth0',
+      '--rate',
+      '2/s',
+      '--burst',
+      '1',
+      '--log',
+      'verdicts',
+      '--json',
+    );
+    await run.until(/"kind":"attached"/);
+    expect(fetchPage('http://10.0.0.10/', 5)).toBe(true); // the retry of a dropped SYN finds a token
+    expect(fetchPage('http://10.0.0.10/', 5)).toBe(true);
+    await run.until(/"tokensRefilled":1/);
+    await run.stop();
+    const lines = run.output
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { kind: string; reasons?: Record<string, number> });
+    expect(lines.at(-1)).toMatchObject({ kind: 'totals' });
+    expect(lines.at(-1)!.reasons!['within-limit']).toBe(2);
+  });
+
+  it('protects only the ports it is told to, and drops nothing in a dry run', async () => {
+    await using _http = await httpServer();
+    {
+      await using run = Running.seawallOn(
+        'server',
+        'run',
+        '-i',
+        'eth0',
+        '--burst',
+        '1',
+        '--rate',
+        '1/h',
+        '--port',
+        '443',
+      );
+      await run.until(/protecting/);
+      expect([fetchPage(), fetchPage()]).toEqual([true, true]);
+    }
+    await using dry = Running.seawallOn('server', 'run', '-i', 'eth0', '--burst', '1', '--rate', '1/h', '--dry-run');
+    await dry.until(/dry run: nothing is dropped/);
+    expect([fetchPage(), fetchPage(), fetchPage()]).toEqual([true, true, true]);
+    await dry.stop();
+    expect(dry.output).toMatch(/dropped 0, would have dropped 2/);
+  });
+
+  it('refuses a second instance, and names the first', async () => {
+    await using run = Running.seawallOn('server', 'run', '-i', 'eth0');
+    await run.until(/protecting/);
+    const second = seawallOn('server', 'run', '-i', 'eth0');
+    expect(second.status).toBe(4);
+    expect(second.stderr).toMatch(/program seawall \(id \d+, native\) is there already; detach it first/);
+    expect(second.stderr.trim().split('\n')).toHaveLength(1);
+    expect(await run.stop()).toBe(0);
+  });
+
+  it('leaves nothing behind when it is killed', async () => {
+    const run = Running.seawallOn('server', 'run', '-i', 'eth0', '--log', 'verdicts');
+    await run.until(/protecting/);
+    expect(attached()).not.toEqual({});
+    for (const pid of serverNamespace.processes()) process.kill(pid, 'SIGKILL');
+    await run.ended();
+    const deadline = Date.now() + 10_000;
+    while (Object.keys(attached()).length > 0 && Date.now() < deadline)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(attached()).toEqual({});
+  });
+
+  it('traces the handshake of one curl from both sides, and writes what tcpdump reads', async () => {
+    await using _http = await httpServer();
+    const file = join(directory, 'server.pcapng');
+    await using atServer = Running.seawallOn('server', 'trace', '-i', 'eth0', '--count', '3', '-w', file, '--json');
+    await using atClient = Running.seawallOn('client', 'trace', '-i', 'eth0', '--syn', '--count', '1');
+    await Promise.all([atServer.until(/tracing eth0/), atClient.until(/tracing eth0/)]);
+    expect(fetchPage()).toBe(true);
+    expect([await atServer.ended(), await atClient.ended()]).toEqual([0, 0]);
+    const seen = atServer.output
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as { flags: string[]; dstPort: number; payloadLength: number });
+    expect(seen.map(({ flags }) => flags.join())).toEqual(['SYN', 'ACK', 'PSH,ACK']);
+    expect(seen[2]).toMatchObject({ dstPort: 80 });
+    expect(seen[2]!.payloadLength).toBeGreaterThan(20);
+    expect(atClient.output).toMatch(/10\.0\.0\.10:80 > 10\.0\.0\.1:\d+ SYN,ACK seq \d+ ack \d+ win \d+ len 0/);
+    const dump = execFileSync('tcpdump', ['-nr', file], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    expect(dump.trim().split('\n')).toHaveLength(3);
+    expect(dump).toMatch(/Flags \[S\].*mss 1460/);
+  });
+
+  it('traces IPv6', async () => {
+    await using _http = await httpServer();
+    await using trace = Running.seawallOn('server', 'trace', '-i', 'eth0', '--syn', '--count', '1');
+    await trace.until(/tracing/);
+    expect(fetchPage('http://[fd00::10]/')).toBe(true);
+    await trace.until(/\[fd00::1\]:\d+ > \[fd00::10\]:80 SYN/);
+  });
+
+  it('floods the lab and nothing else, at the rate it is told', () => {
+    const { sent, received, pps } = JSON.parse(
+      seawall('lab', 'flood', '--rate', '20000', '--seconds', '2', '--sources', 'random', '--json').stdout,
+    ) as Record<string, number>;
+    expect(pps).toBeLessThanOrEqual(20_001);
+    expect(sent).toBeGreaterThan(10_000);
+    expect(received).toBeGreaterThanOrEqual(sent! * 0.9);
+    const refused = seawall('lab', 'flood', '--target', '192.0.2.1');
+    expect(refused.status).toBe(2);
+    expect(refused.stderr).toMatch(/only the lab's server, 10\.0\.0\.10, can be the target/);
+    expect(seawall('lab', 'flood', '--sources', 'many').status).toBe(2);
+  });
+
+  it('sends SYNs that a stranger finds correct', async () => {
+    await using dump = new Running('ip', [
+      'netns',
+      'exec',
+      'seawall-server',
+      'tcpdump',
+      '-n',
+      '-vv',
+      '-c',
+      '20',
+      '-Q',
+      'in',
+      '-i',
+      'eth0',
+      'tcp[tcpflags] == tcp-syn',
+    ]);
+    await dump.until(/listening on eth0/);
+    expect(seawall('lab', 'flood', '--rate', '100', '--seconds', '2', '--sources', 'random').status).toBe(0);
+    await dump.ended();
+    expect(dump.output).toMatch(/cksum 0x[0-9a-f]+ \(correct\).*mss 1460,sackOK,TS val \d+ ecr 0,nop,wscale 7/);
+    expect(dump.output).not.toMatch(/incorrect|bad cksum/);
+    expect(
+      new Set([...dump.output.matchAll(/(\d+\.\d+\.\d+\.\d+)\.\d+ > 10\.0\.0\.10/g)].map((match) => match[1])).size,
+    ).toBeGreaterThan(10);
+  });
+
+  it('notices that its interface is gone', async () => {
+    await using run = Running.seawallOn('server', 'run', '-i', 'eth0');
+    await run.until(/protecting/);
+    serverNamespace.ip('link', 'del', 'eth0');
+    expect(await run.ended()).toBe(4);
+    expect(run.output).toMatch(/protect eth0: the interface is gone/);
+    seawall('lab', 'down');
+    seawall('lab', 'up');
+  });
+});
+
+describeAsRoot('demo', () => {
+  it('shows the whole story, in JSON, and removes everything', () => {
+    const { status, stdout, stderr } = seawall('demo', '--seconds', '2', '--rate', '100000', '--json');
+    expect({ status, stderr }).toMatchObject({ status: 0 });
+    expect(JSON.parse(stdout)).toMatchObject({
+      flood: { offeredPps: expect.any(Number), sources: 'one', seconds: 2 },
+      unprotected: { legit: { attempted: 100 } },
+      protected: {
+        legit: {
+          attempted: 100,
+          succeeded: 100,
+          successRate: 1,
+          connectMsP50: expect.any(Number),
+          connectMsP99: expect.any(Number),
+        },
+        verdicts: { pass: expect.any(Number), drop: expect.any(Number) },
+        nsPerPacket: expect.any(Number),
+      },
+    });
+    const { verdicts } = (JSON.parse(stdout) as { protected: { verdicts: { drop: number } } }).protected;
+    expect(verdicts.drop).toBeGreaterThan(100_000);
+    expect(readFileSync('/proc/mounts', 'utf8')).not.toMatch(/seawall-demo/);
+  });
+});

@@ -1,0 +1,118 @@
+import { rmSync } from 'node:fs';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { LAB_INTERFACE, labDown, labUp, namespaceOf, server, client } from '../../lab/topology.ts';
+import {
+  BPF_FILE_SYSTEM,
+  interfaceIndex,
+  Program,
+  readInterface,
+  SyscallError,
+  unpin,
+  xdp,
+  XDP,
+  XdpLink,
+} from '../../src/ebpf/index.ts';
+import { describeAsRoot } from '../support/as-root.ts';
+
+const LAB = 'seawall-links';
+const passing = xdp('passing', () => XDP.PASS);
+const dropping = xdp('dropping', () => XDP.DROP);
+const there = namespaceOf(server, LAB);
+
+const state = (): ReturnType<typeof readInterface> => there.run(() => readInterface(interfaceIndex(LAB_INTERFACE)!));
+const attach = (program: Program, mode: 'auto' | 'native' | 'generic' = 'auto'): XdpLink =>
+  there.run(() => XdpLink.attach(program, LAB_INTERFACE, { mode }));
+
+describeAsRoot('links', () => {
+  beforeAll(() => {
+    labDown(LAB);
+    labUp(LAB);
+  });
+  afterAll(() => {
+    labDown(LAB);
+  });
+
+  it.each([
+    ['auto', 'native'],
+    ['native', 'native'],
+    ['generic', 'generic'],
+  ] as const)('mode %s runs %s, and the end of the link is the end of the program there', (mode, runs) => {
+    using program = Program.load(passing);
+    {
+      using link = attach(program, mode);
+      expect([link.mode, link.fallback]).toEqual([runs, undefined]);
+      expect(state().xdp).toEqual({ [runs]: program.info.id });
+      expect(link.info.programId).toBe(program.info.id);
+    }
+    expect(state().xdp).toEqual({});
+  });
+
+  it('falls back to generic where the driver refuses native, and says why', () => {
+    // Segmentation offloads with an MTU beyond a page are what veth refuses.
+    there.ip('link', 'set', LAB_INTERFACE, 'mtu', '9000');
+    namespaceOf(client, LAB).ip('link', 'set', LAB_INTERFACE, 'mtu', '9000');
+    try {
+      using program = Program.load(passing);
+      {
+        using link = attach(program);
+        expect(link.mode).toBe('generic');
+        expect(link.fallback).toMatch(/refused native mode \(\w+\)/);
+      }
+      expect(() => attach(program, 'native')).toThrow(/in native mode: .*\(veth\).*MTU 9000/);
+    } finally {
+      there.ip('link', 'set', LAB_INTERFACE, 'mtu', '1500');
+      namespaceOf(client, LAB).ip('link', 'set', LAB_INTERFACE, 'mtu', '1500');
+    }
+  });
+
+  it('refuses to push a foreign program aside, and names it', () => {
+    using foreign = Program.load(dropping);
+    using _link = attach(foreign);
+    using program = Program.load(passing);
+    expect(() => attach(program)).toThrow(
+      new RegExp(`EBUSY; program dropping \\(id ${String(foreign.info.id)}, native\\) is there already`),
+    );
+    expect(state().xdp.native).toBe(foreign.info.id);
+  });
+
+  it('names an interface that is not there', () => {
+    using program = Program.load(passing);
+    expect(() => XdpLink.attach(program, 'nosuch0')).toThrow(/attach to nosuch0: there is no such interface/);
+    expect(() => XdpLink.attach(program, 'nosuch0')).toThrow(SyscallError);
+  });
+
+  it('swaps programs in one step, and detaches on demand', () => {
+    using first = Program.load(passing);
+    using second = Program.load(dropping);
+    using link = attach(first);
+    link.update(second);
+    expect(state().xdp.native).toBe(second.info.id);
+    link.detach();
+    expect(state().xdp).toEqual({});
+    expect(link.info.interfaceIndex).toBe(0);
+  });
+
+  it('outlives its descriptor once pinned', () => {
+    const path = `${BPF_FILE_SYSTEM}/seawall-test/link`;
+    using program = Program.load(passing);
+    {
+      using link = attach(program);
+      link.pin(path);
+    }
+    expect(state().xdp.native).toBe(program.info.id);
+    {
+      using found = there.run(() => XdpLink.openPinned(path));
+      expect(found.mode).toBe('native');
+    }
+    unpin(path);
+    rmSync(`${BPF_FILE_SYSTEM}/seawall-test`, { recursive: true });
+    expect(state().xdp).toEqual({});
+  });
+
+  it('notices that the interface is gone', () => {
+    using program = Program.load(passing);
+    using link = attach(program);
+    there.ip('link', 'del', LAB_INTERFACE);
+    expect(link.info.interfaceIndex).toBe(0);
+  });
+});
