@@ -140,7 +140,7 @@ function attachError(name: string, index: number, mode: XdpMode, errno: string):
   if (errno === 'EBUSY' || errno === 'EEXIST') {
     return commandError('LINK_CREATE', what, errno, `${describeAttached(index)} is there already; detach it first`);
   }
-  const driver = errno === 'EINVAL' || errno === 'EOPNOTSUPP' ? driverAdvice(index, mode, errno) : undefined;
+  const driver = FALLS_BACK.has(errno) ? driverAdvice(index, mode, errno) : undefined;
   return commandError('LINK_CREATE', what, errno, driver);
 }
 

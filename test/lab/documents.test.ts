@@ -1,0 +1,43 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { afterAll, expect, it } from 'vitest';
+import { describeAsRoot } from '../support/as-root.ts';
+import { seawall } from '../support/cli.ts';
+
+/** The shell commands of a document, in order. */
+function commandsOf(path: string): string {
+  const text = readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+  return [...text.matchAll(/^```sh\n([\s\S]*?)^```/gm)].map((match) => match[1]).join('\n');
+}
+
+describeAsRoot('documents', () => {
+  afterAll(() => {
+    seawall('lab', 'down');
+  });
+
+  it('every command of the walkthrough works, and shows what the text says', () => {
+    // The tree is built already, and other tests run from the same files.
+    const script = commandsOf('docs/walkthrough.md').replace('npm run build\n', '');
+    const { status, stdout, stderr } = spawnSync('bash', ['-e', '-u', '-o', 'pipefail', '-c', script], {
+      encoding: 'utf8',
+      timeout: 170_000,
+    });
+    expect({ status, stderr }).toMatchObject({ status: 0 });
+    expect(stdout.match(/^hello$/gm)).toHaveLength(4);
+    expect(stdout).toMatch(/> 10\.0\.0\.10:80 SYN seq/);
+    expect(stdout).toMatch(/10\.0\.0\.10:80 > 10\.0\.0\.1:\d+ SYN,ACK seq/);
+    expect(stdout).toMatch(/tokens 4\/5 refilled 0 PASS/);
+    expect(stdout).toMatch(/tokens 0\/5 refilled 0 DROP \(over-limit\)/);
+    expect(stdout).toMatch(/refilled [2-5] PASS/);
+    expect(stdout).toMatch(/^passed \d+, dropped \d+ \(.*over-limit/m);
+    const [, sent] = /sent ([\d,]+) SYNs in 5 s/.exec(stdout)!;
+    const [, dropped] = [...stdout.matchAll(/^passed [\d,]+, dropped ([\d,]+)/gm)].at(-1)!;
+    const number = (text: string): number => Number(text.replaceAll(',', ''));
+    expect(number(dropped!)).toBeGreaterThan(number(sent!) * 0.8);
+  }, 180_000);
+
+  it('the example of the tutorial counts', () => {
+    const example = new URL('../../dist/examples/count-ports.js', import.meta.url).pathname;
+    expect(execFileSync(process.execPath, [example], { encoding: 'utf8' })).toBe('port 443: 3 SYNs\n');
+  });
+});
