@@ -1,5 +1,6 @@
-/** `npm run bench -- codegen|startup [--json]` */
+/** `npm run bench -- codegen|startup|ring [--json]` */
 import { codegen } from './codegen.ts';
+import { ring } from './ring.ts';
 import { startup } from './startup.ts';
 
 const [name, ...options] = process.argv.slice(2);
@@ -38,8 +39,10 @@ async function run(): Promise<void> {
         ? JSON.stringify(result)
         : `attached after ${String(result.attachedMs)} ms, of which generating and loading ${String(result.generateAndLoadMs)} ms; node alone ${String(result.nodeAloneMs)} ms`,
     );
+  } else if (name === 'ring') {
+    console.log(JSON.stringify(await ring()));
   } else {
-    throw new Error('usage: npm run bench -- codegen|startup [--json]');
+    throw new Error('usage: npm run bench -- codegen|startup|ring [--json]');
   }
 }
 
