@@ -8,6 +8,7 @@ import {
   bytes,
   DslError,
   hashMap,
+  leakedDescriptors,
   lpmTrie,
   lruHash,
   lruPerCpuHash,
@@ -150,6 +151,14 @@ describeAsRoot('maps', () => {
     let count = 0;
     for (const [key, value] of map.entries()) if (key === value) count++;
     expect(count).toBe(1_000_000);
+  });
+
+  it('is listed as leaked, with the stack that opened it, until it is closed', () => {
+    const map = BpfMap.create(arrayMap('leaked', { value: u32, maxEntries: 1 }));
+    expect(leakedDescriptors().join()).toMatch(/create map leaked[\s\S]*maps\.test\.ts/);
+    map[Symbol.dispose]();
+    expect(leakedDescriptors()).toEqual([]);
+    expect(() => map.fd).toThrow(/has been closed/);
   });
 
   it('names what makes no sense when it is defined', () => {

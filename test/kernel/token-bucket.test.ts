@@ -1,6 +1,11 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { rmSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { Program, XDP } from '../../src/ebpf/index.ts';
+import { BPF_FILE_SYSTEM, Program, XDP } from '../../src/ebpf/index.ts';
 import { clockFromMap, settableClock } from '../../src/dataplane/clock.ts';
 import { protection } from '../../src/dataplane/program.ts';
 import { type ReasonName, reasons } from '../../src/dataplane/reason.ts';
@@ -45,10 +50,16 @@ class Bench implements Disposable {
       .reduce((sum, one) => sum + one, 0n);
   }
 
+  pin(path: string): void {
+    this.#program.pin(path);
+  }
+
   [Symbol.dispose](): void {
     this.#program[Symbol.dispose]();
   }
 }
+
+const hammer = fileURLToPath(new URL('../support/hammer.mjs', import.meta.url));
 
 describeAsRoot('token bucket', () => {
   it('passes exactly a bucket of five, then drops', () => {
@@ -104,6 +115,31 @@ describeAsRoot('token bucket', () => {
       0n,
       3n,
     ]);
+  });
+
+  it('never spends a token twice, on however many CPUs the source arrives', async () => {
+    const burst = 300_000;
+    using bench = new Bench({ burst });
+    bench.at(DAY);
+    const pin = `${BPF_FILE_SYSTEM}/seawall-test/hammered`;
+    bench.pin(pin);
+    try {
+      const syn = frame([ethernet(), ipv4(), tcp()]).toString('hex');
+      const children = cpus().map((_, cpu) =>
+        execFile(process.execPath, [hammer, pin, syn, String(burst), String(cpu)]),
+      );
+      await Promise.all(children.map(async (child) => await once(child, 'exit')));
+    } finally {
+      rmSync(`${BPF_FILE_SYSTEM}/seawall-test`, { recursive: true });
+    }
+    const [passed, limited, contended] = [
+      bench.count('within-limit'),
+      bench.count('over-limit'),
+      bench.count('contended'),
+    ];
+    expect(passed + limited + contended).toBe(BigInt(burst * cpus().length));
+    // A SYN that lost every race leaves its token to the next, and there were more SYNs than tokens.
+    expect(passed).toBe(BigInt(burst));
   });
 
   it('decides like a textbook token bucket on any sequence of arrivals', () => {
