@@ -4,6 +4,7 @@ const shared = { setupFiles: ['test/support/setup.ts'], testTimeout: 60_000, hoo
 
 export default defineConfig({
   test: {
+    globalSetup: 'test/support/say-what-is-skipped.ts',
     // Namespaces, pinned objects and two cores are shared: kernel and lab tests run one file after the other.
     projects: [
       { test: { ...shared, name: 'unit', include: ['src/**/*.test.ts', 'lab/**/*.test.ts'] } },
