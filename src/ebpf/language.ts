@@ -23,14 +23,10 @@ export {
   u32,
   u64,
 } from './btf/type.ts';
-export {
-  Builder,
-  type ContextValue,
-  type HelperName,
-  type LoopControl,
-  type MapValue,
-  UpdateFlag,
-} from './dsl/builder.ts';
+export { Builder, UpdateFlag } from './dsl/builder.ts';
+export type { ContextValue, HelperName } from './dsl/helper-arguments.ts';
+export type { LoopControl } from './dsl/loop.ts';
+export type { MapValue } from './dsl/map-value.ts';
 export { Condition } from './dsl/condition.ts';
 export { func, type Func } from './dsl/func.ts';
 export { Int, type IntVariable, Network, type NetworkVariable, type NetworkWidth, type Width } from './dsl/int.ts';
@@ -60,7 +56,10 @@ export {
   type XdpPacket,
   type XdpVerdict,
 } from './dsl/program.ts';
-export { BytesValue, Elements, Ref, type ScalarValue, type ValueOf, type View, type Writable } from './dsl/view.ts';
+export { BytesValue } from './dsl/bytes-value.ts';
+export type { ScalarValue } from './dsl/memory.ts';
+export { Ref } from './dsl/ref.ts';
+export { Elements, type ValueOf, type View, type Writable } from './dsl/view.ts';
 export {
   DslError,
   type ErrorCode,

@@ -1,4 +1,5 @@
 /** Runs once before all tests. */
 export function setup(): void {
-  if (process.getuid?.() !== 0) console.warn('\nkernel and lab tests are skipped: they load programs, which needs root\n');
+  if (process.getuid?.() !== 0)
+    console.warn('\nkernel and lab tests are skipped: they load programs, which needs root\n');
 }

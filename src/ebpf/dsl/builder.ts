@@ -1,5 +1,6 @@
+/** The builder of programs. Over 300 lines because its methods are the language: one short method a construct. */
 import type { CompareName } from '../asm/opcode.ts';
-import { decodeValue, type Infer, type Struct, type Type } from '../btf/type.ts';
+import { decodeValue, type Struct, type Type } from '../btf/type.ts';
 import { DslError } from '../errors.ts';
 import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
@@ -10,43 +11,19 @@ import type { BuilderCore } from './blocks.ts';
 import { type Block } from './blocks.ts';
 import type { Condition } from './condition.ts';
 import type { Emitter } from './emitter.ts';
+import type { ContextValue, HelperArguments, HelperName } from './helper-arguments.ts';
+import { emitLoop, type LoopControl } from './loop.ts';
+import { type MapValue, mapValue } from './map-value.ts';
 import { callFunction, type Func, type FuncArguments } from './func.ts';
 import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, type Width } from './int.ts';
 import type { MapSpec } from './map.ts';
 import { type Exited, Maybe } from './maybe.ts';
-import { type Memory, memoryOf, readType, type ValueOf, type View, viewOf, type Writable, writeType } from './view.ts';
-
-/** A helper that can be called by name. */
-export type HelperName = keyof typeof helpers;
-
-/** The program's context, as a helper's argument. */
-export interface ContextValue {
-  readonly context: number;
-}
-
-type ArgumentOf<Kind> = Kind extends 'scalar'
-  ? Int | number | bigint
-  : Kind extends 'map'
-    ? MapSpec
-    : Kind extends 'ctx'
-      ? ContextValue
-      : object;
-
-type ArgumentsOf<Kinds extends readonly ArgumentKind[]> = { [Index in keyof Kinds]: ArgumentOf<Kinds[Index]> };
-
-export type HelperArguments<Name extends HelperName> = ArgumentsOf<(typeof helpers)[Name]['args']>;
+import type { Memory } from './memory.ts';
+import { memoryOf, type View, viewOf, type Writable, writeType } from './view.ts';
 
 /** Flags of `$.update` (linux/bpf.h). */
 export const UpdateFlag = { ANY: 0, NOEXIST: 1, EXIST: 2 } as const;
-
-/** What a loop's body can do beside running to its end. */
-export interface LoopControl {
-  /** Ends the loop where the condition holds. */
-  breakIf(condition: Condition): void;
-  /** Goes on with the next round where the condition holds. */
-  continueIf(condition: Condition): void;
-}
 
 /**
  * What a program is written with. Every call emits its instructions at once, so reading order is running order. `R` is what
@@ -111,57 +88,7 @@ export class Builder<R> {
 
   /** Runs `body` in the kernel `times` times, a number known while building, with the round's number from 0. */
   loop(times: number, body: (round: Int<32>, loop: LoopControl) => R | Exited | void): void {
-    if (!Number.isInteger(times) || times < 1) {
-      throw new DslError(`loop ${String(times)} times: give a whole number from 1 on`, new CallSite().location);
-    }
-    const emitter = this.#emitter;
-    const reachable = emitter.reachable;
-    const counter = this.let(this.u32(0));
-    const leaveRound = emitter.states.map((state) => state.enterLoop());
-    const atHead = emitter.states.map((state) => state.save());
-    const settleStates = (): void => {
-      for (const settle of leaveRound) settle();
-    };
-    const done = emitter.block();
-    emitter.looped(() => {
-      const [head, latch] = [emitter.block(), emitter.block()];
-      emitter.jump(head);
-      emitter.place(head, reachable);
-      const leaveTo = (target: typeof done, condition: Condition): void => {
-        const [edge, on] = [emitter.block(), emitter.block()];
-        emitter.branch(condition.consume(emitter), edge, on);
-        emitter.place(edge, emitter.reachable);
-        const states = emitter.states.map((state) => state.save());
-        settleStates();
-        emitter.jump(target);
-        emitter.states.forEach((state, index) => {
-          state.restore(states[index]);
-        });
-        emitter.place(on, emitter.reachable);
-      };
-      emitter.scoped(() => {
-        const round = new Int(emitter, 32, counter.operand(), BigInt(times - 1));
-        const control: LoopControl = {
-          breakIf: (condition) => {
-            leaveTo(done, condition);
-          },
-          continueIf: (condition) => {
-            leaveTo(latch, condition);
-          },
-        };
-        this.#core.finish(body(round, control));
-      });
-      if (emitter.reachable) settleStates();
-      emitter.jump(latch);
-      emitter.place(latch, reachable);
-      counter.set(counter.add(1));
-      const again = counter.lt(times);
-      emitter.branch(again.consume(emitter), head, done);
-    });
-    emitter.place(done, reachable);
-    emitter.states.forEach((state, index) => {
-      state.restore(atHead[index]);
-    });
+    emitLoop(this.#core, this.let(this.u32(0)), times, body);
   }
 
   /** The value in a map, if there is one. */
@@ -385,25 +312,6 @@ function zeroOf(type: Type): object {
   return decodeValue(type, Buffer.alloc(type.size)) as object;
 }
 
-/** A map's value: the view of a struct; for anything else, a view with the one field `value`. */
-export type MapValue<V extends Type> = V extends Struct<infer F> ? View<F> : View<{ readonly value: V }>;
-
-function mapValue<V extends Type>(memory: Memory, type: V): MapValue<V> {
-  if (type.kind === 'struct') return readType(memory, type) as MapValue<V>;
-  return viewOf(memory, boxed(type)) as unknown as MapValue<V>;
-}
-
-const boxes = new WeakMap<Type, Struct>();
-
-function boxed(type: Type): Struct {
-  let box = boxes.get(type);
-  if (!box) {
-    box = { kind: 'struct', name: 'value', fields: { value: type }, offsets: { value: 0 }, size: type.size };
-    boxes.set(type, box);
-  }
-  return box;
-}
-
 function addressRegister(memory: Memory): Operand {
   memory.check();
   const { emitter, address } = memory;
@@ -413,5 +321,3 @@ function addressRegister(memory: Memory): Operand {
   emitter.emit({ op: 'alu', alu: 'add', width: 64, dst, a: address.base, b: BigInt(address.offset) });
   return dst;
 }
-
-export type { Infer, ValueOf };

@@ -1,3 +1,4 @@
+/** Numbers in registers. Over 300 lines for one reason: host and network order make each other. */
 import type { AluName, CompareName } from '../asm/opcode.ts';
 import { DslError } from '../errors.ts';
 import { foldAlu, foldCompare } from '../ir/fold.ts';

@@ -4,7 +4,7 @@ import type { Block as IrBlock } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { BuilderCore } from './blocks.ts';
-import type { ContextValue } from './builder.ts';
+import type { ContextValue } from './helper-arguments.ts';
 import type { BranchState, Emitter, Test } from './emitter.ts';
 import { Int } from './int.ts';
 import { Maybe } from './maybe.ts';

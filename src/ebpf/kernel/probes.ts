@@ -10,7 +10,7 @@ import { tryCommand } from '../sys/bpf.ts';
 import { addressOf, close } from '../sys/libc.ts';
 import { MapType, ProgramType } from '../uapi/constants.gen.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
-import type { HelperName } from '../dsl/builder.ts';
+import type { HelperName } from '../dsl/helper-arguments.ts';
 
 /** The answer of a probe. */
 export interface Feature {

@@ -1,0 +1,70 @@
+import type { ByteSize } from '../asm/opcode.ts';
+import type { Scalar, ScalarName } from '../btf/type.ts';
+import type { Address, Operand } from '../ir/ir.ts';
+import type { Emitter } from './emitter.ts';
+import { Int, Network, type NetworkWidth, operandFor, type Width } from './int.ts';
+
+export type WidthOf<Name extends ScalarName> = Name extends 'u8'
+  ? 8
+  : Name extends 'u16' | 'be16'
+    ? 16
+    : Name extends 'u32' | 'be32'
+      ? 32
+      : 64;
+
+/** The value that a scalar in memory has in the kernel. */
+export type ScalarValue<Name extends ScalarName> = Name extends `be${string}`
+  ? Network<Extract<WidthOf<Name>, NetworkWidth>>
+  : Int<WidthOf<Name>>;
+
+/** Memory that a view looks at, and what has to hold whenever it is used. */
+export interface Memory {
+  readonly emitter: Emitter;
+  readonly address: Address;
+  /** What the memory is called in dumps. */
+  readonly name: string;
+  /** @throws DslError when the view is no longer valid. */
+  check(): void;
+}
+
+/** A part of the same memory. */
+export const within = (memory: Memory, offset: number, name: string): Memory => ({
+  ...memory,
+  name,
+  address: { ...memory.address, offset: memory.address.offset + offset },
+});
+
+/** Reads a number of this many bytes. */
+export function load(memory: Memory, size: ByteSize): number {
+  memory.check();
+  const dst = memory.emitter.vreg();
+  memory.emitter.emit({ op: 'load', size, dst, from: memory.address, note: memory.name });
+  return dst;
+}
+
+/** Writes a number of this many bytes. */
+export function store(memory: Memory, size: ByteSize, src: Operand): void {
+  memory.check();
+  memory.emitter.emit({ op: 'store', size, to: memory.address, src, note: memory.name });
+}
+
+/** The value of a scalar that has been loaded. */
+export function scalarValue(emitter: Emitter, { name, size }: Scalar, operand: Operand): Int | Network {
+  const width = (size * 8) as Width;
+  return name.startsWith('be')
+    ? new Network(emitter, width as NetworkWidth, operand)
+    : new Int(emitter, width, operand);
+}
+
+/** What to store for a value, or a literal in host order. */
+export function scalarOperand(
+  { name, size }: Scalar,
+  emitter: Emitter,
+  value: Int | Network | number | bigint,
+): Operand {
+  const width = (size * 8) as Width;
+  const isNetwork = name.startsWith('be');
+  if (typeof value === 'object') return operandFor(emitter, width, value);
+  const number = new Int(emitter, width, operandFor(emitter, width, value));
+  return isNetwork ? (number as Int<32>).toNetwork().operand() : number.operand();
+}

@@ -1,0 +1,90 @@
+import type { AtomicName } from '../asm/opcode.ts';
+import type { Scalar, ScalarName } from '../btf/type.ts';
+import { DslError } from '../errors.ts';
+import type { Operand } from '../ir/ir.ts';
+import { CallSite } from '../source-location.ts';
+import type { Int } from './int.ts';
+import { load, type Memory, scalarOperand, scalarValue, type ScalarValue, store, type WidthOf } from './memory.ts';
+
+/** The place of a number in memory: for atomic operations, and where reading and writing belong together. */
+export class Ref<Name extends ScalarName = ScalarName> {
+  readonly #memory: Memory;
+  readonly #type: Scalar;
+
+  constructor(memory: Memory, type: Scalar) {
+    this.#memory = memory;
+    this.#type = type;
+  }
+
+  get(): ScalarValue<Name> {
+    const { emitter } = this.#memory;
+    return scalarValue(emitter, this.#type, load(this.#memory, this.#type.size)) as ScalarValue<Name>;
+  }
+  set(value: ScalarValue<Name> | number | bigint): void {
+    store(this.#memory, this.#type.size, scalarOperand(this.#type, this.#memory.emitter, value));
+  }
+  /** Writes bits as they are to lie in memory: for checksums and copied words, where the byte order does not matter. */
+  setRaw(value: Int<WidthOf<Name>>): void {
+    store(this.#memory, this.#type.size, value.operand());
+  }
+  /** Reads, adds and writes, with no care for other CPUs: right for what each CPU has for itself. */
+  add(value: ScalarValue<Name> | number | bigint): void {
+    this.set((this.get() as Int).add(value as Int) as ScalarValue<Name>);
+  }
+
+  atomicAdd(value: ScalarValue<Name> | number | bigint): void {
+    this.#atomic('add', value, false);
+  }
+  atomicAnd(value: ScalarValue<Name> | number | bigint): void {
+    this.#atomic('and', value, false);
+  }
+  atomicOr(value: ScalarValue<Name> | number | bigint): void {
+    this.#atomic('or', value, false);
+  }
+  atomicXor(value: ScalarValue<Name> | number | bigint): void {
+    this.#atomic('xor', value, false);
+  }
+  /** These give the value from before. */
+  fetchAdd(value: ScalarValue<Name> | number | bigint): ScalarValue<Name> {
+    return this.#atomic('add', value, true);
+  }
+  fetchAnd(value: ScalarValue<Name> | number | bigint): ScalarValue<Name> {
+    return this.#atomic('and', value, true);
+  }
+  fetchOr(value: ScalarValue<Name> | number | bigint): ScalarValue<Name> {
+    return this.#atomic('or', value, true);
+  }
+  fetchXor(value: ScalarValue<Name> | number | bigint): ScalarValue<Name> {
+    return this.#atomic('xor', value, true);
+  }
+  exchange(value: ScalarValue<Name> | number | bigint): ScalarValue<Name> {
+    return this.#atomic('xchg', value, true);
+  }
+  /** Writes `value` where the place holds `expected`; gives what it held. */
+  compareExchange(
+    expected: ScalarValue<Name> | number | bigint,
+    value: ScalarValue<Name> | number | bigint,
+  ): ScalarValue<Name> {
+    return this.#atomic('cmpxchg', value, true, expected);
+  }
+
+  #atomic(
+    kind: AtomicName,
+    value: ScalarValue<Name> | number | bigint,
+    fetch: boolean,
+    expected?: ScalarValue<Name> | number | bigint,
+  ): ScalarValue<Name> {
+    const { emitter, address, name } = this.#memory;
+    const { size } = this.#type;
+    if (size !== 4 && size !== 8) {
+      throw new DslError(`use ${name} atomically: only 32- and 64-bit numbers can be`, new CallSite().location);
+    }
+    this.#memory.check();
+    const operand = (given: unknown): Operand => scalarOperand(this.#type, emitter, given as Int);
+    const src = operand(value);
+    const compared = expected === undefined ? {} : { expected: operand(expected) };
+    const result = fetch ? { dst: emitter.vreg() } : {};
+    emitter.emit({ op: 'atomic', kind, size, to: address, src, ...result, ...compared, note: name });
+    return scalarValue(emitter, this.#type, result.dst ?? 0n) as ScalarValue<Name>;
+  }
+}
