@@ -23,7 +23,7 @@ export class CallSite {
     Error.stackTraceLimit = MAX_FRAMES;
     Error.prepareStackTrace = (_error, frames) => frames;
     Error.captureStackTrace(holder, CallSite);
-    this.#frame = holder.stack?.find((frame) => !isToolkit(fileOf(frame)));
+    this.#frame = holder.stack?.find((frame) => !isToolkit(frame.getFileName()));
     Error.prepareStackTrace = prepareStackTrace;
     Error.stackTraceLimit = stackTraceLimit;
   }
@@ -41,8 +41,17 @@ function fileOf(frame: NodeJS.CallSite): string {
   return name.startsWith('file://') ? fileURLToPath(name) : name;
 }
 
-function isToolkit(file: string): boolean {
-  return !file.startsWith('/') || (file.startsWith(`${toolkitRoot}/`) && !/\.test\.[jt]s$/.test(file));
+/** By the name that the engine gives a file; each of the few files is looked at once. */
+const toolkitFiles = new Map<string | null | undefined, boolean>();
+
+function isToolkit(name: string | null | undefined): boolean {
+  let known = toolkitFiles.get(name);
+  if (known === undefined) {
+    const file = name?.startsWith('file://') ? fileURLToPath(name) : (name ?? '');
+    known = !file.startsWith('/') || (file.startsWith(`${toolkitRoot}/`) && !/\.test\.[jt]s$/.test(file));
+    toolkitFiles.set(name, known);
+  }
+  return known;
 }
 
 const located = new Map<string, SourceLocation>();

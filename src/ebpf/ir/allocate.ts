@@ -46,7 +46,7 @@ function liveAtEnds(fn: MachineFunction): Map<number, Set<number>> {
 }
 
 function buildGraph(fn: MachineFunction, unspillable: ReadonlySet<number>): InterferenceGraph {
-  const edges: [number, number][] = [];
+  const edges: number[] = [];
   const moves: [number, number][] = [];
   const nodes = new Set<number>();
   const spillCost = new Map<number, number>();
@@ -69,7 +69,7 @@ function buildGraph(fn: MachineFunction, unspillable: ReadonlySet<number>): Inte
         if (insn.dst !== insn.src) moves.push([insn.dst, insn.src]);
       }
       for (const def of defs) alive.add(def);
-      for (const def of defs) for (const other of alive) if (other !== def) edges.push([def, other]);
+      for (const def of defs) for (const other of alive) if (other !== def) edges.push(def, other);
       for (const def of defs) alive.delete(def);
       for (const use of uses) alive.add(use);
     }

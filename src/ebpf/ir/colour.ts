@@ -6,7 +6,8 @@ const REGISTERS = 10;
 
 /** What interferes with what, which copies could vanish, and what each register would cost in memory. */
 export interface InterferenceGraph {
-  readonly edges: readonly (readonly [number, number])[];
+  /** Pairs, one after the other. */
+  readonly edges: readonly number[];
   readonly moves: readonly (readonly [number, number])[];
   readonly nodes: ReadonlySet<number>;
   readonly spillCost: ReadonlyMap<number, number>;
@@ -51,7 +52,7 @@ class Colourer {
       this.#neighbours.set(node, new Set());
       this.#degree.set(node, 0);
     }
-    for (const [a, b] of graph.edges) this.#addEdge(a, b);
+    for (let at = 0; at < graph.edges.length; at += 2) this.#addEdge(graph.edges[at]!, graph.edges[at + 1]!);
     for (const [dst, src] of graph.moves) {
       const move: Move = { dst, src, state: 'waiting' };
       this.#moves.push(move);
@@ -87,16 +88,16 @@ class Colourer {
 
   #addEdge(a: number, b: number): void {
     if (a === b || (isPhysical(a) && isPhysical(b)) || this.#interferes(a, b)) return;
-    for (const [node, other] of [
-      [a, b],
-      [b, a],
-    ] as const) {
-      if (isPhysical(node)) {
-        this.#physicalNeighbours[node]!.add(other);
-      } else {
-        this.#neighbours.get(node)!.add(other);
-        this.#degree.set(node, this.#degree.get(node)! + 1);
-      }
+    this.#addNeighbour(a, b);
+    this.#addNeighbour(b, a);
+  }
+
+  #addNeighbour(node: number, other: number): void {
+    if (isPhysical(node)) {
+      this.#physicalNeighbours[node]!.add(other);
+    } else {
+      this.#neighbours.get(node)!.add(other);
+      this.#degree.set(node, this.#degree.get(node)! + 1);
     }
   }
 

@@ -44,13 +44,26 @@ export function isMove(insn: Instruction): boolean {
   return insn.opcode === (Class.ALU64 | Alu.mov | Source.REG) && insn.src !== FRAME_POINTER;
 }
 
-/** The registers that an instruction reads and writes, the hidden ones included; r10 is left out. */
-export function effects(insn: Instruction): { uses: number[]; defs: number[] } {
-  const { uses, defs } = rawEffects(insn);
-  return { uses: uses.filter((register) => register !== FRAME_POINTER), defs };
+export interface Effects {
+  readonly uses: readonly number[];
+  readonly defs: readonly number[];
 }
 
-function rawEffects(insn: Instruction): { uses: number[]; defs: number[] } {
+/** Instructions never change, so what they do to registers is worked out once. */
+const known = new WeakMap<Instruction, Effects>();
+
+/** The registers that an instruction reads and writes, the hidden ones included; r10 is left out. */
+export function effects(insn: Instruction): Effects {
+  let effect = known.get(insn);
+  if (!effect) {
+    const { uses, defs } = rawEffects(insn);
+    effect = { uses: uses.filter((register) => register !== FRAME_POINTER), defs };
+    known.set(insn, effect);
+  }
+  return effect;
+}
+
+function rawEffects(insn: Instruction): Effects {
   const { opcode, dst, src } = insn;
   const hasSource = (opcode & Source.REG) !== 0;
   switch (opcode & 0x07) {
