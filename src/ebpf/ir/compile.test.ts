@@ -1,4 +1,7 @@
 import { expect, it } from 'vitest';
+import { CallSite } from '../source-location.ts';
+import { propagateCopies } from './copy-propagation.ts';
+import type { IrFunction } from './ir.ts';
 import { array, arrayMap, be16, bytes, compile, dump, struct, u32, u64, xdp, XDP } from '../language.ts';
 
 const Eth = struct('eth', { dst: bytes(6), src: bytes(6), proto: be16 });
@@ -117,4 +120,28 @@ it('ends on an exchange of copies inside a loop', () => {
     return a.add(0);
   });
   expect(compile(program).insns.length).toBeGreaterThan(0);
+});
+
+it('ends on copies that only name each other, where no path comes', () => {
+  const site = new CallSite();
+  const [a, b] = [17, 18];
+  const fn: IrFunction = {
+    name: 'circular',
+    params: [16],
+    site,
+    frame: [],
+    nextVReg: 19,
+    blocks: [
+      { id: 0, depth: 0, ops: [], end: { op: 'exit', value: 2n } },
+      { id: 1, depth: 0, ops: [{ op: 'mov', dst: a, src: b }], end: { op: 'jump', to: 2 } },
+      {
+        id: 2,
+        depth: 0,
+        ops: [{ op: 'mov', dst: b, src: a }],
+        end: { op: 'branch', compare: 'eq', width: 64, a, b, then: 1, otherwise: 0 },
+      },
+    ],
+  };
+  propagateCopies(fn);
+  expect(fn.blocks[2]!.end).toMatchObject({ op: 'branch' });
 });

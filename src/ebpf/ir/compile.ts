@@ -36,6 +36,7 @@ function optimize(fn: IrFunction): void {
   threadJumps(fn);
   do {
     propagateCopies(fn);
+    removeUnreachable(fn); // what became known may have settled a branch
   } while (removeDeadCode(fn));
   threadJumps(fn);
 }

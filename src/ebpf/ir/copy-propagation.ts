@@ -23,6 +23,9 @@ export function propagateCopies(fn: IrFunction): void {
     }
   }
 
+  // Where no path comes any more, copies may be left that only name each other.
+  for (const copy of everywhere.keys()) if (isCircular(copy, everywhere)) everywhere.delete(copy);
+
   for (const block of fn.blocks) {
     const here = new Map<number, Operand>();
     const resolve = (operand: Operand): Operand => {
@@ -50,4 +53,13 @@ export function propagateCopies(fn: IrFunction): void {
     block.ops = ops;
     if (block.end) block.end = foldBranch(mapUses(block.end, resolve));
   }
+}
+
+function isCircular(copy: number, sources: ReadonlyMap<number, Operand>): boolean {
+  let steps = 0;
+  for (let at = sources.get(copy); typeof at === 'number' && steps <= sources.size; at = sources.get(at)) {
+    if (at === copy) return true;
+    steps++;
+  }
+  return false;
 }
