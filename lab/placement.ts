@@ -1,6 +1,6 @@
 /** Which core does what, so that an overload of one is not mistaken for a failure of the protection. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { constants, cpus, setPriority } from 'node:os';
 import { execFileSync } from 'node:child_process';
 import { pinToCpu } from '../src/ebpf/index.ts';
 import type { Netns } from './netns.ts';
@@ -21,7 +21,11 @@ export function threadReceive(netns: Netns): boolean {
     return false; // a kernel before 5.12, or without threaded NAPI
   }
   const threads = napiThreads();
-  for (const thread of threads) pinToCpu(RECEIVING_CPU, thread);
+  for (const thread of threads) {
+    pinToCpu(RECEIVING_CPU, thread);
+    // On a host the driver's interrupt comes before processes; a thread would wait for its turn while its ring overflows.
+    setPriority(thread, constants.priority.PRIORITY_HIGHEST);
+  }
   return threads.length > 0;
 }
 
