@@ -12,9 +12,9 @@ import { type CodegenProgram, codegenPrograms } from './programs.ts';
 import { median, round } from './statistics.ts';
 
 /** Where code lies in memory is luck worth some per cent, so both are loaded anew again and again, in alternating order. */
-const LOADS = 10;
+const LOADS = 40;
 const PAIRS = 3;
-const RUNS = 1_000_000;
+const RUNS = 300_000;
 const LAB = 'seawall-bench';
 
 export interface CodegenRow {
