@@ -61,13 +61,13 @@ function locate(frame: NodeJS.CallSite): SourceLocation {
   const key = `${raw.file}:${String(raw.line)}:${String(raw.column)}`;
   let location = located.get(key);
   if (!location) {
-    location = mapByRunner(frame) ?? mapToSource(raw);
+    location = mapToSource(mapByRunner(frame) ?? raw);
     located.set(key, location);
   }
   return location;
 }
 
-/** A runner that compiles TypeScript in memory formats stacks itself, with source maps that only it knows. */
+/** A runner that compiles TypeScript in memory formats stacks itself, with source maps that only it knows; Node's own way changes nothing. */
 function mapByRunner(frame: NodeJS.CallSite): SourceLocation | undefined {
   if (!Error.prepareStackTrace) return undefined;
   const formatted = String(Error.prepareStackTrace(new Error(), [frame]));

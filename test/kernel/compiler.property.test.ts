@@ -60,7 +60,7 @@ describeAsRoot('compiler', () => {
               const actual = unlessTooLarge(() => runInKernel(spec, backend, frame));
               if (!actual) continue;
               judged++;
-            if (judged % 20_000 === 0) console.log(`${String(judged)} comparisons agree`);
+              if (judged % 20_000 === 0) console.log(`${String(judged)} comparisons agree`);
               expect(actual, backend).toEqual(expected);
             }
           },

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import {
@@ -232,6 +233,25 @@ describeAsRoot('programs', () => {
     });
     for (const spec of kernelAtLeast('6.10') ? [sockets] : [refused, sockets])
       expect(() => Program.load(spec)).toThrow(VerifierError);
+  });
+
+  it('gives the kernel TypeScript lines from the built package as well, by its source maps', () => {
+    const script = `
+      import { protection } from './dist/src/dataplane/program.js';
+      import { checkLimits } from './dist/src/policy/limits.js';
+      import { compile } from './dist/src/ebpf/index.js';
+      import { lineTable } from './dist/src/ebpf/btf/program-info.js';
+      const lines = lineTable(compile(protection(checkLimits()).program));
+      console.log(JSON.stringify(lines.map(({ location }) => location.file)));`;
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+    const files = new Set(JSON.parse(output) as string[]);
+    expect([...files].map((file) => file.replace(/.*\/(src|dist)\//, '$1/')).toSorted()).toEqual([
+      'src/dataplane/clock.ts',
+      'src/dataplane/parse.ts',
+      'src/dataplane/program.ts',
+      'src/dataplane/token-bucket.ts',
+      'src/dataplane/verdict.ts',
+    ]);
   });
 
   it('finds what this kernel can do', () => {
