@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import {
+  array,
   arrayMap,
   be16,
   BPF_FILE_SYSTEM,
@@ -19,6 +20,7 @@ import {
   struct,
   u32,
   u64,
+  u8,
   UnsupportedError,
   VerifierError,
   xdp,
@@ -136,6 +138,31 @@ describeAsRoot('programs', () => {
     const words = Buffer.alloc(64);
     words.writeUInt16BE(77, 0);
     expect(program.testRun({ data: words }).verdict).toBe(77);
+  });
+
+  it('does not count on what the verifier forgets across divisions and byte swaps', () => {
+    const Bytes = struct('two_bytes', { a: u8, b: u8, c: be16 });
+    const Table = struct('table', { items: array(u32, 16) });
+    const table = arrayMap('table', { value: Table, maxEntries: 1 });
+    using program = Program.load(
+      xdp('forgets', ($, packet) => {
+        const { a, b, c } = packet.take(Bytes).orExit(XDP.ABORTED);
+        const { items } = $.at(table, 0);
+        items.ref(a.div(b).shr(4).and(15)).set(1);
+        items.ref(c.host().shr(12).and(15)).set(2);
+        const variable = $.let(a.mod(b));
+        items.ref(variable.and(15)).set(3);
+        return XDP.PASS;
+      }),
+    );
+    program.testRun({ data: Buffer.from('6402300000'.padEnd(128, '0'), 'hex') });
+    expect(program.map(table).lookup(0)!.items.slice(0, 4)).toEqual([3, 0, 0, 2]);
+    expect(() =>
+      xdp('unbounded', ($, packet) => {
+        const { a, b } = packet.take(Bytes).orExit(XDP.ABORTED);
+        return $.at(table, 0).items.at(a.div(b));
+      }),
+    ).toThrow(/the index may reach 4294967295/);
   });
 
   it('calls functions of its own', () => {

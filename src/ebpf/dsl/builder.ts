@@ -16,7 +16,7 @@ import { emitLoop, type LoopControl } from './loop.ts';
 import { type MapValue, mapValue } from './map-value.ts';
 import { callFunction, type Func, type FuncArguments } from './func.ts';
 import type { Network } from './int.ts';
-import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, type Width } from './int.ts';
+import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
 import type { MapSpec } from './map.ts';
 import { type Exited, Maybe } from './maybe.ts';
 import type { Memory } from './memory.ts';
@@ -58,8 +58,8 @@ export class Builder<R> {
   let(value: Int | Network): Int | Network {
     const register = copied(this.#emitter, value.operandIn(this.#emitter));
     return value instanceof Int
-      ? new IntVariable(this.#emitter, value.width, register)
-      : new NetworkVariable(this.#emitter, value.width, register);
+      ? new IntVariable(this.#emitter, value.width, register, UNKNOWN)
+      : new NetworkVariable(this.#emitter, value.width, register, UNKNOWN);
   }
 
   /**

@@ -3,7 +3,7 @@ import { CallSite } from '../source-location.ts';
 import { BuilderCore } from './blocks.ts';
 import type { Builder } from './builder.ts';
 import { Emitter } from './emitter.ts';
-import { Int, operandFor, type Width } from './int.ts';
+import { Int, operandFor, UNKNOWN, type Width } from './int.ts';
 import type { Exited } from './maybe.ts';
 
 type IntsOf<P extends readonly Width[]> = { readonly [Index in keyof P]: Int<P[Index] & Width> };
@@ -53,7 +53,7 @@ export function callFunction<P extends readonly Width[], W extends Width>(
     const inner = new Emitter(fn.name, fn.params.length, emitter.context);
     functions.set(fn.name, inner.fn);
     const core = new BuilderCore<Int<W> | number>(inner, (value) => ({ operand: operandFor(inner, fn.result, value) }));
-    const params = fn.params.map((width, index) => new Int(inner, width, inner.fn.params[index]!));
+    const params = fn.params.map((width, index) => new Int(inner, width, inner.fn.params[index]!, UNKNOWN));
     const result = fn.body(builderOf(core), ...(params as unknown as IntsOf<P>));
     finishBody(core, result, fn.name);
     building.delete(fn as unknown as Func);
@@ -61,7 +61,7 @@ export function callFunction<P extends readonly Width[], W extends Width>(
   const operands = fn.params.map((width, index) => operandFor(emitter, width, args[index] as Int | number));
   const dst = emitter.vreg();
   emitter.emit({ op: 'invoke', callee: fn.name, args: operands, dst, note: fn.name });
-  return new Int(emitter, fn.result, dst);
+  return new Int(emitter, fn.result, dst, UNKNOWN);
 }
 
 /** Ends a function with what its body returned, and looks for what was forgotten. */

@@ -12,6 +12,9 @@ export type NetworkWidth = 16 | 32 | 64;
 
 const mask = (width: number): bigint => (1n << BigInt(width)) - 1n;
 
+/** Of values that the verifier knows nothing about. */
+export const UNKNOWN = mask(64);
+
 /** A literal in `width` bits; negative ones wrap. @throws DslError when it does not fit. */
 function literal(width: Width, value: number | bigint): bigint {
   if (typeof value === 'number' && !Number.isSafeInteger(value)) {
@@ -68,7 +71,10 @@ abstract class Value {
  */
 export class Int<W extends Width = Width> extends Value {
   readonly width: W;
-  /** The largest value it can have, as far as both the toolkit and the verifier know: the latter forgets across div and mod. */
+  /**
+   * The largest value that the verifier thinks it can have. It may lie beyond the width: the verifier forgets what it knew across
+   * byte swaps, divisions and shifts by a value.
+   */
   readonly max: bigint;
 
   constructor(emitter: Emitter, width: W, operand: Operand, max: bigint = mask(width)) {
@@ -88,11 +94,11 @@ export class Int<W extends Width = Width> extends Value {
   }
   /** Unsigned; a division by zero gives 0, as the kernel has it. */
   div(other: Int<W> | number | bigint): Int<W> {
-    return this.#binary('div', other, () => mask(this.width));
+    return this.#binary('div', other, () => this.#forgotten());
   }
   /** Unsigned; the remainder of a division by zero is the dividend, as the kernel has it. */
   mod(other: Int<W> | number | bigint): Int<W> {
-    return this.#binary('mod', other, () => mask(this.width));
+    return this.#binary('mod', other, () => this.#forgotten());
   }
   and(other: Int<W> | number | bigint): Int<W> {
     return this.#binary('and', other, (b) => (b < this.max ? b : this.max));
@@ -109,11 +115,11 @@ export class Int<W extends Width = Width> extends Value {
   }
   /** Fills with zeros. */
   shr(amount: Int<W> | number): Int<W> {
-    return this.#binary('rsh', amount, (b) => (typeof amount === 'number' ? this.max >> b : mask(this.width)));
+    return this.#binary('rsh', amount, (b) => (typeof amount === 'number' ? this.max >> b : this.#forgotten()));
   }
   /** Fills with the sign bit. */
   sar(this: Int<32> | Int<64>, amount: number): Int<W> {
-    return (this as Int<W>).#binary('arsh', amount, () => mask(this.width));
+    return (this as Int<W>).#binary('arsh', amount, () => (this as Int<W>).#forgotten());
   }
   /** Every bit turned over. */
   not(): Int<W> {
@@ -179,7 +185,17 @@ export class Int<W extends Width = Width> extends Value {
 
   /** The same number in network order. */
   toNetwork(this: Int<16> | Int<32> | Int<64>): Network<W & NetworkWidth> {
-    return new Network(this.emitter, this.width, swapped(this.emitter, this.operand(), this.width)) as Network<never>;
+    return new Network(
+      this.emitter,
+      this.width,
+      swapped(this.emitter, this.operand(), this.width),
+      UNKNOWN,
+    ) as Network<never>;
+  }
+
+  /** What is left of the verifier's knowledge after an operation that it does not follow. */
+  #forgotten(): bigint {
+    return this.width === 64 ? UNKNOWN : mask(32);
   }
 
   #other(other: Int<W> | number | bigint): Int<W> {
@@ -204,8 +220,8 @@ export class Int<W extends Width = Width> extends Value {
     const exact = maximum(right.max);
     const dst = emitter.vreg();
     emitter.emit({ op: 'alu', alu, width: width === 64 ? 64 : 32, dst, a, b });
-    const overflows = exact > mask(width) || exact < 0n;
-    if (!overflows) return new Int(emitter, width, dst, exact);
+    const canOverflow = alu === 'add' || alu === 'sub' || alu === 'mul' || alu === 'lsh';
+    if (!canOverflow || exact <= mask(width)) return new Int(emitter, width, dst, exact);
     if (width === 8 || width === 16) {
       const narrowed = emitter.vreg();
       emitter.emit({ op: 'alu', alu: 'and', width: 32, dst: narrowed, a: dst, b: mask(width) });
@@ -261,7 +277,7 @@ export class Int<W extends Width = Width> extends Value {
     const { emitter } = this;
     const operand = this.operand();
     if (typeof operand === 'bigint') return new Int(emitter, to, operand & mask(to));
-    if (this.max <= mask(to)) return new Int(emitter, to, operand, this.max);
+    if (to >= this.width || this.max <= mask(to)) return new Int(emitter, to, operand, this.max);
     const dst = emitter.vreg();
     if (to === 32) emitter.emit({ op: 'truncate', dst, src: operand });
     else emitter.emit({ op: 'alu', alu: 'and', width: 32, dst, a: operand, b: mask(to) });
@@ -283,20 +299,23 @@ function swapped(emitter: Emitter, operand: Operand, width: NetworkWidth): Opera
 export class Network<W extends NetworkWidth = NetworkWidth> extends Value {
   readonly network = true;
   readonly width: W;
+  readonly #max: bigint;
 
-  constructor(emitter: Emitter, width: W, operand: Operand) {
+  /** `max` as for an `Int`, of the bits as they lie in the register. */
+  constructor(emitter: Emitter, width: W, operand: Operand, max: bigint = mask(width)) {
     super(emitter, operand);
     this.width = width;
+    this.#max = max;
   }
 
   /** The number in host order. */
   host(): Int<W> {
-    return new Int(this.emitter, this.width, swapped(this.emitter, this.operand(), this.width));
+    return new Int(this.emitter, this.width, swapped(this.emitter, this.operand(), this.width), UNKNOWN);
   }
 
   /** The bits as they lie in memory, for hashing and checksums, where the order does not matter. */
   raw(): Int<W> {
-    return new Int(this.emitter, this.width, this.operand());
+    return new Int(this.emitter, this.width, this.operand(), this.#max);
   }
 
   eq(other: Network<W> | number | bigint): Condition {
@@ -313,7 +332,8 @@ export class Network<W extends NetworkWidth = NetworkWidth> extends Value {
     return this.raw().oneOf(values.map((value) => swapBytes(literal(this.width, value), this.width)));
   }
   and(bits: Network<W> | number | bigint): Network<W> {
-    return new Network(this.emitter, this.width, this.raw().and(this.#raw(bits)).operand());
+    const masked = this.raw().and(this.#raw(bits));
+    return new Network(this.emitter, this.width, masked.operand(), masked.max);
   }
 
   #raw(other: Network<W> | number | bigint): Int<W> | bigint {
