@@ -118,7 +118,7 @@ export function labDown(lab?: string): boolean {
   return standing.length > 0;
 }
 
-/** Whether ip(8) is there. */
+/** @throws Error where ip(8) is missing. */
 export function requireIproute(): void {
   ip('-V');
 }
