@@ -103,13 +103,11 @@ class Workers implements Disposable {
   }
 }
 
-async function runPhase(workers: Workers, options: DemoOptions): Promise<Phase> {
-  const { seconds, rate, sources } = options;
-  const inside = namespaceOf(client, LAB);
-  const floodOptions: FloodOptions = { rate, sources, seconds: seconds + (2 * LEAD_MS) / 1000, lab: LAB };
-  const flooder = workers.start(inside, './flooder.js', [JSON.stringify(floodOptions)], SENDING_CPU);
-  const report = workers.message<FloodReport>(flooder, 'flood');
+/** The clients of one phase, half of them on each core, while the flood goes on. */
+async function runClients(workers: Workers, { seconds, signal }: DemoOptions): Promise<Omit<Phase, 'floodPps'>> {
   await new Promise((resolve) => setTimeout(resolve, LEAD_MS));
+  signal?.throwIfAborted();
+  const inside = namespaceOf(client, LAB);
   const before = cpuTimes(RECEIVING_CPU);
   const placements = [...new Set([SENDING_CPU, RECEIVING_CPU])];
   const results = await Promise.all(
@@ -124,8 +122,18 @@ async function runPhase(workers: Workers, options: DemoOptions): Promise<Phase> 
     legit: summarize(results.flat()),
     worsePlacement: Math.min(...results.map((attempts) => summarize(attempts).successRate)),
     receivingCpuBusy: Number(((after.busy - before.busy) / Math.max(1, after.total - before.total)).toFixed(2)),
-    floodPps: (await report).pps,
   };
+}
+
+async function runPhase(workers: Workers, options: DemoOptions): Promise<Phase> {
+  const { seconds, rate, sources } = options;
+  const floodOptions: FloodOptions = { rate, sources, seconds: seconds + (2 * LEAD_MS) / 1000, lab: LAB };
+  const flooder = workers.start(namespaceOf(client, LAB), './flooder.js', [JSON.stringify(floodOptions)], SENDING_CPU);
+  const [flood, clients] = await Promise.all([
+    workers.message<FloodReport>(flooder, 'flood'),
+    runClients(workers, options),
+  ]);
+  return { ...clients, floodPps: flood.pps };
 }
 
 /** Runs both phases in a lab of its own, which is removed again whatever happens. */

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { hasTool } from '../../test/support/tools.ts';
 import { ethernet, frame, ipv4, tcp } from './build.ts';
 import { CaptureError, pcapHeader, pcapngHeader, pcapngPacket, pcapRecord, readCapture } from './capture.ts';
 
@@ -53,17 +54,7 @@ it.each([
   expect((error as CaptureError).offset).toBe(offset);
 });
 
-function hasTcpdump(): boolean {
-  try {
-    execFileSync('tcpdump', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    if (process.env['CI']) throw new Error('tcpdump is missing, and CI must not skip its tests');
-    return false;
-  }
-}
-
-describe.skipIf(!hasTcpdump())('with tcpdump (skipped where it is not installed)', () => {
+describe.skipIf(!hasTool('tcpdump'))('with tcpdump (skipped where it is not installed)', () => {
   it.each([
     ['pcap', pcap],
     ['pcapng', pcapng],

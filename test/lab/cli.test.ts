@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -294,6 +294,14 @@ describeAsRoot('demo', () => {
     });
     const { verdicts } = (JSON.parse(stdout) as { protected: { verdicts: { drop: number } } }).protected;
     expect(verdicts.drop).toBeGreaterThan(100_000);
-    expect(readFileSync('/proc/mounts', 'utf8')).not.toMatch(/seawall-demo/);
+    expect(existsSync('/run/netns/seawall-demo-client')).toBe(false);
+  });
+
+  it('removes everything when it is stopped on the way', async () => {
+    await using run = Running.seawall('demo', '--seconds', '60', '--rate', '1000');
+    await run.until(/> unprotected/);
+    expect(await run.stop('SIGINT')).not.toBe(0);
+    expect(run.output.trim().split('\n').at(-1)).toBe('seawall: demo stopped; the lab is removed');
+    expect(existsSync('/run/netns/seawall-demo-client')).toBe(false);
   });
 });

@@ -50,6 +50,11 @@ export class Running implements AsyncDisposable {
     }
   }
 
+  /** Starts the command line. */
+  static seawall(...args: string[]): Running {
+    return new Running(process.execPath, [CLI, ...args]);
+  }
+
   /** Starts the command line on a host. */
   static seawallOn(host: 'client' | 'server', ...args: string[]): Running {
     return new Running(process.execPath, [CLI, 'lab', 'exec', host, '--', process.execPath, CLI, ...args]);
