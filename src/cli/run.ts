@@ -86,8 +86,9 @@ async function watch(protection: ProtectedInterface, options: RunOptions): Promi
     if (!protection.attached) end('gone');
   }, CHECK_EVERY_MS);
   const summary = setInterval(() => {
+    if (options.log !== 'summary') return;
     const stats = protection.stats();
-    if (options.log === 'summary') print(options, 'summary', stats, totals(stats, protection.limits.dryRun));
+    print(options, 'summary', stats, totals(stats, protection.limits.dryRun));
   }, SUMMARY_EVERY_MS);
   try {
     // Printing goes on until the protection ends; what it throws ends the watch.

@@ -10,24 +10,11 @@ import { DslError } from '../errors.ts';
 import { FIRST_VREG } from './ir.ts';
 import { liveOut } from './liveness.ts';
 import { colour, type InterferenceGraph } from './colour.ts';
-import {
-  effects,
-  endInstruction,
-  endSuccessors,
-  isMove,
-  type MachineBlock,
-  type MachineFunction,
-  renameRegisters,
-} from './machine.ts';
+import { blockInstructions, effects, endSuccessors, isMove, type MachineFunction, renameRegisters } from './machine.ts';
 
 /** A register's spilling price: each access counts ten times more a loop. */
 function accessWeight(depth: number): number {
   return 10 ** Math.min(depth, 6);
-}
-
-function eachInstruction(block: MachineBlock): Instruction[] {
-  const end = endInstruction(block.end);
-  return end ? [...block.insns, end] : block.insns;
 }
 
 function liveAtEnds(fn: MachineFunction): Map<number, Set<number>> {
@@ -35,7 +22,7 @@ function liveAtEnds(fn: MachineFunction): Map<number, Set<number>> {
     fn.blocks.map((block) => {
       const uses = new Set<number>();
       const defs = new Set<number>();
-      for (const insn of eachInstruction(block)) {
+      for (const insn of blockInstructions(block)) {
         const effect = effects(insn);
         for (const use of effect.uses) if (!defs.has(use)) uses.add(use);
         for (const def of effect.defs) defs.add(def);
@@ -54,7 +41,7 @@ function buildGraph(fn: MachineFunction, unspillable: ReadonlySet<number>): Inte
   for (const block of fn.blocks) {
     const alive = new Set(live.get(block.id));
     const weight = accessWeight(block.depth);
-    const insns = eachInstruction(block);
+    const insns = blockInstructions(block);
     for (let index = insns.length - 1; index >= 0; index--) {
       const insn = insns[index]!;
       const { uses, defs } = effects(insn);

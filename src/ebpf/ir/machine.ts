@@ -29,9 +29,15 @@ export interface MachineFunction {
 const CALL_CLOBBERS = [0, 1, 2, 3, 4, 5];
 
 /** The instruction of a block's end that reads registers, if any. */
-export function endInstruction(end: MachineEnd): Instruction | undefined {
+function endInstruction(end: MachineEnd): Instruction | undefined {
   if (end.kind === 'branch') return end.test;
   return end.kind === 'exit' ? end.insn : undefined;
+}
+
+/** All instructions of a block that read or write registers, in order. */
+export function blockInstructions(block: MachineBlock): Instruction[] {
+  const end = endInstruction(block.end);
+  return end ? [...block.insns, end] : block.insns;
 }
 
 export function endSuccessors(end: MachineEnd): number[] {

@@ -7,14 +7,7 @@
 import { FRAME_POINTER, type Instruction, instruction } from '../asm/instruction.ts';
 import { Class, Mode, Size } from '../asm/opcode.ts';
 import { FIRST_VREG } from './ir.ts';
-import {
-  effects,
-  endInstruction,
-  isMove,
-  type MachineBlock,
-  type MachineFunction,
-  renameRegisters,
-} from './machine.ts';
+import { blockInstructions, effects, isMove, type MachineFunction, renameRegisters } from './machine.ts';
 
 /** Registers that instruction selection never names: they carry values between a slot and one instruction. */
 const SCRATCH = [6, 7, 8] as const;
@@ -24,16 +17,11 @@ const virtualRegisters = (insn: Instruction): number[] => {
   return [...new Set([...uses, ...defs])].filter((register) => register >= FIRST_VREG);
 };
 
-function instructionsOf(block: MachineBlock): Instruction[] {
-  const end = endInstruction(block.end);
-  return end ? [...block.insns, end] : block.insns;
-}
-
 /** The one block each register is seen in, or undefined for those that cross blocks. */
 function homes(fn: MachineFunction): Map<number, number | undefined> {
   const home = new Map<number, number | undefined>();
   for (const block of fn.blocks) {
-    for (const insn of instructionsOf(block)) {
+    for (const insn of blockInstructions(block)) {
       for (const register of virtualRegisters(insn)) {
         if (!home.has(register)) home.set(register, block.id);
         else if (home.get(register) !== block.id) home.set(register, undefined);
@@ -59,7 +47,7 @@ export function allocateNaively(fn: MachineFunction): void {
 
   for (const block of fn.blocks) {
     const lastAccess = new Map<number, number>();
-    const originals = instructionsOf(block);
+    const originals = blockInstructions(block);
     originals.forEach((insn, index) => {
       for (const register of virtualRegisters(insn))
         if (home.get(register) === block.id) lastAccess.set(register, index);
