@@ -2,7 +2,9 @@
 export { type ProtectedInterface, type ProtectOptions, protect, type Stats } from './daemon/protect.ts';
 export type { SynReport } from './daemon/syn-report.ts';
 export { type Reason, type ReasonName, reasons, type VerdictName } from './dataplane/reason.ts';
-export type { CheckedLimits, Limits } from './policy/limits.ts';
+export type { Policy } from './policy/policy.ts';
+export type { PolicyInput } from './policy/schema.ts';
+export { readPolicy } from './policy/toml.ts';
 export {
   DslError,
   type ErrorCode,

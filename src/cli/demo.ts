@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { demo, type DemoResult, type LegitResult } from '../../lab/demo.ts';
 import { parseSources } from '../../lab/flood.ts';
 import { requireIproute } from '../../lab/topology.ts';
-import { parseCount } from '../policy/rate.ts';
+import { parseCount } from '../policy/units.ts';
 import { requireRoot } from './exit-status.ts';
 import { UntilStopped } from './until-stopped.ts';
 

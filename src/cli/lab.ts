@@ -11,7 +11,7 @@ import {
   requireIproute,
   server,
 } from '../../lab/topology.ts';
-import { parseCount } from '../policy/rate.ts';
+import { parseCount } from '../policy/units.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
 
 interface JsonOption {

@@ -2,35 +2,24 @@ import { Command, Option } from 'commander';
 import { SyscallError, type XdpMode } from '../ebpf/index.ts';
 import { type ProtectedInterface, protect, type Stats } from '../daemon/protect.ts';
 import type { SynReport } from '../daemon/syn-report.ts';
-import type { Limits } from '../policy/limits.ts';
-import { parseCount, parsePorts } from '../policy/rate.ts';
+import { guardAgainstLockOut } from '../daemon/lock-out.ts';
+import type { Policy } from '../policy/policy.ts';
+import { formatPolicy } from '../policy/toml.ts';
+import { UsageError } from './exit-status.ts';
+import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
 import { UntilStopped } from './until-stopped.ts';
 
-interface RunOptions {
-  readonly interface: string;
-  readonly rate: string;
-  readonly burst: string;
-  readonly maxSources: string;
-  readonly port?: string;
+interface RunOptions extends PolicyOptions {
+  readonly interface?: string;
   readonly mode: XdpMode | 'auto';
-  readonly dryRun?: boolean;
   readonly log: 'summary' | 'verdicts';
+  readonly allowLockOut?: boolean;
   readonly json?: boolean;
 }
 
 const SUMMARY_EVERY_MS = 10_000;
 /** How often it is looked whether the interface is still there. */
 const CHECK_EVERY_MS = 1000;
-
-function limitsOf(options: RunOptions): Limits {
-  return {
-    rate: options.rate,
-    burst: parseCount(options.burst, '--burst', 1, 1_000_000),
-    maxSources: parseCount(options.maxSources, '--max-sources', 1, 16_777_216),
-    ports: options.port === undefined ? [] : parsePorts(options.port, '--port'),
-    dryRun: options.dryRun ?? false,
-  };
-}
 
 /** Numbers in JSON: counters fit a double for the next two hundred years at a million a second. */
 const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? Number(value) : value);
@@ -40,37 +29,38 @@ function print(options: RunOptions, kind: string, fields: object, text: string):
 }
 
 function describe(protection: ProtectedInterface): string {
-  const { limits, mode, fallback, programSize } = protection;
-  const ports = limits.ports.length === 0 ? 'every TCP port' : `TCP port ${limits.ports.join(', ')}`;
-  const lines = [
-    `protecting ${protection.interface} (${mode} mode, ${String(programSize)} instructions): ${ports}`,
-    `each source: ${limits.rate}, bucket of ${String(limits.burst)}; ${limits.maxSources.toLocaleString('en')} sources remembered`,
-  ];
+  const { policy, mode, fallback, programSize } = protection;
+  const lines = [`protecting ${protection.interface} (${mode} mode, ${String(programSize)} instructions)`];
   if (fallback !== undefined) lines.push(`not native: ${fallback}`);
-  if (limits.dryRun) lines.push('dry run: nothing is dropped');
+  if (policy.dryRun) lines.push('dry run: nothing is dropped or challenged');
+  lines.push('policy in effect:', ...formatPolicy(policy).trimEnd().split('\n').map((line) => `  ${line}`.trimEnd()));
   return lines.join('\n');
 }
 
-export function verdictLine(
-  { source, sourcePort, destination, destinationPort, tokensLeft, tokensRefilled, verdict, reason }: SynReport,
-  burst: number,
-): string {
-  const way = `${source}:${String(sourcePort)} > ${destination}:${String(destinationPort)}`;
-  return `SYN ${way} tokens ${String(tokensLeft)}/${String(burst)} refilled ${String(tokensRefilled)} ${verdict.toUpperCase()} (${reason})`;
+export function verdictLine(report: SynReport, burst: number): string {
+  const { source, sourcePort, destination, destinationPort, tokensLeft, verdict, reason } = report;
+  const host = (address: string, port: number): string =>
+    address.includes(':') ? `[${address}]:${String(port)}` : `${address}:${String(port)}`;
+  const tokens = tokensLeft === undefined ? '' : ` tokens ${String(tokensLeft)}/${String(burst)}`;
+  return `SYN ${host(source, sourcePort)} > ${host(destination, destinationPort)}${tokens} ${verdict.toUpperCase()} (${reason})`;
 }
 
 function totals(stats: Stats, dryRun: boolean): string {
   const reasons = Object.entries(stats.reasons).filter(([, count]) => count > 0n);
   const list = reasons.map(([name, count]) => `${name} ${count.toLocaleString('en')}`).join(', ');
-  const would = dryRun ? `, would have dropped ${stats.wouldDrop.toLocaleString('en')}` : '';
+  const would = dryRun
+    ? `, would have dropped ${stats.wouldDrop.toLocaleString('en')} and challenged ${stats.wouldAnswer.toLocaleString('en')}`
+    : '';
   const lost =
     stats.lostEvents > 0n ? `; ${stats.lostEvents.toLocaleString('en')} events were not printed in time` : '';
-  return `passed ${stats.pass.toLocaleString('en')}, dropped ${stats.drop.toLocaleString('en')}${would}${list ? ` (${list})` : ''}${lost}`;
+  return `passed ${stats.pass.toLocaleString('en')}, dropped ${stats.drop.toLocaleString('en')}, challenged ${stats.answer.toLocaleString('en')}${would}${list ? ` (${list})` : ''}${lost}`;
 }
 
 async function printVerdicts(protection: ProtectedInterface, options: RunOptions): Promise<void> {
-  for await (const report of protection.events())
-    print(options, 'syn', report, verdictLine(report, protection.limits.burst));
+  for await (const report of protection.events()) {
+    const service = protection.policy.services.find(({ name }) => name === report.service);
+    print(options, 'syn', report, verdictLine(report, service?.limits.source?.burst ?? 0));
+  }
 }
 
 /** Prints until a signal comes or the interface goes. */
@@ -82,71 +72,90 @@ async function watch(protection: ProtectedInterface, options: RunOptions): Promi
   using _signals = new UntilStopped(() => {
     end('stopped');
   });
+  const reload = (): void => {
+    try {
+      const { input, policy } = policyOf(options);
+      if (!options.allowLockOut) guardAgainstLockOut(policy);
+      protection.update(input);
+      print(options, 'reloaded', { policy: formatPolicy(policy) }, 'policy read again and in force');
+    } catch (error) {
+      // What is in force stays.
+      console.error(`seawall: reload: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  };
+  process.on('SIGHUP', reload);
   const check = setInterval(() => {
     if (!protection.attached) end('gone');
   }, CHECK_EVERY_MS);
   const summary = setInterval(() => {
     if (options.log !== 'summary') return;
     const stats = protection.stats();
-    print(options, 'summary', stats, totals(stats, protection.limits.dryRun));
+    print(options, 'summary', stats, totals(stats, protection.policy.dryRun));
   }, SUMMARY_EVERY_MS);
   try {
     // Printing goes on until the protection ends; what it throws ends the watch.
     const printing = options.log === 'verdicts' ? printVerdicts(protection, options) : undefined;
     return await (printing ? Promise.race([ended, printing.then(() => ended)]) : ended);
   } finally {
+    process.off('SIGHUP', reload);
     clearInterval(check);
     clearInterval(summary);
   }
 }
 
+/** The interface of the command line, or the one that the policy names. */
+function interfaceOf(options: RunOptions, policy: Policy): string {
+  const names = options.interface === undefined ? policy.interfaces : [options.interface];
+  const [only, ...others] = names;
+  if (only === undefined) throw new UsageError('run: name an interface with -i, or in the policy (interfaces = ["eth0"])');
+  if (others.length > 0) throw new UsageError(`run: the policy names ${names.join(', ')}; run one process for each, with -i`);
+  return only;
+}
+
 async function run(options: RunOptions): Promise<void> {
-  using protection = protect(options.interface, limitsOf(options), { mode: options.mode });
-  const { limits, mode, fallback, programSize } = protection;
-  const { interval: _interval, ...shown } = limits;
+  const { input, policy } = policyOf(options);
+  if (!options.allowLockOut) guardAgainstLockOut(policy);
+  const name = interfaceOf(options, policy);
+  using protection = protect(name, input, { mode: options.mode, pin: true });
+  const { mode, fallback, programSize } = protection;
   print(
     options,
     'attached',
-    { interface: options.interface, mode, fallback, programSize, limits: shown },
+    { interface: name, mode, fallback, programSize, policy: formatPolicy(policy) },
     describe(protection),
   );
   const how = await watch(protection, options);
   const stats = protection.stats();
-  print(options, 'totals', stats, totals(stats, limits.dryRun));
+  print(options, 'totals', stats, totals(stats, protection.policy.dryRun));
   if (how === 'gone') {
     throw new SyscallError(
       'link',
       'ENODEV',
-      `protect ${options.interface}: the interface is gone, and the protection with it; start again once it is back`,
+      `protect ${name}: the interface is gone, and the protection with it; start again once it is back`,
     );
   }
 }
 
 export function runCommand(): Command {
-  return new Command('run')
-    .description(
-      'protect an interface: each source address may send a bucket of SYNs at once, and then as many as come back',
-    )
-    .requiredOption('-i, --interface <name>', 'the interface whose incoming SYNs are limited')
-    .option('--rate <rate>', 'tokens that come back to each source: a number per s, m, h or d', '1/s')
-    .option('--burst <count>', 'tokens in a full bucket', '5')
-    .option('--max-sources <count>', 'sources that are remembered; the least recently seen goes first', '65536')
-    .option('--port <list>', 'protect only these TCP ports, separated by commas (default: every port)')
+  const command = new Command('run')
+    .description('protect an interface from SYN floods')
+    .option('-i, --interface <name>', 'the interface whose incoming SYNs are judged');
+  return addPolicyOptions(command)
     .addOption(
       new Option('--mode <mode>', 'where the program runs: in the driver, or after it')
         .choices(['auto', 'native', 'generic'])
         .default('auto'),
     )
-    .option('--dry-run', 'drop nothing, count what would be dropped')
     .addOption(
       new Option('--log <what>', 'print totals now and then, or a line for each SYN')
         .choices(['summary', 'verdicts'])
         .default('summary'),
     )
+    .option('--allow-lock-out', 'put the policy into force even where it cuts off management addresses or your SSH session')
     .option('--json', 'print one JSON object a line')
     .addHelpText(
       'after',
-      '\nRuns until SIGINT or SIGTERM, then detaches and prints totals.\nExample: seawall run -i eth0 --rate 10/s --burst 20 --port 80,443',
+      '\nRuns until SIGINT or SIGTERM, then detaches and prints totals. SIGHUP reads the policy again and puts it into force.\nIf the process is killed, the protection stays; the next run takes it over.\nExample: seawall run -i eth0 --rate 10/s --burst 20 --port 80,443',
     )
     .action(run);
 }

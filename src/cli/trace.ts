@@ -5,7 +5,7 @@ import { Trace, type TracedFrame } from '../daemon/trace.ts';
 import { pcapngHeader, pcapngPacket } from '../net/capture.ts';
 import { flagNames } from '../net/headers.ts';
 import { parseFrame } from '../net/parse.ts';
-import { parseCount } from '../policy/rate.ts';
+import { parseCount } from '../policy/units.ts';
 import { UntilStopped } from './until-stopped.ts';
 
 interface TraceCommandOptions {

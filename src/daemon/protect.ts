@@ -1,17 +1,24 @@
-import { BpfMap, decodeValue, Program, RingBuffer, XdpLink, type XdpMode } from '../ebpf/index.ts';
-import { type ProtectionMaps, SynEvent } from '../dataplane/maps.ts';
+import { decodeValue, Program, RingBuffer, XdpLink, type XdpMode } from '../ebpf/index.ts';
+import { SynEvent } from '../dataplane/maps.ts';
 import { type Protection, protection } from '../dataplane/program.ts';
-import { type ReasonName, reasons } from '../dataplane/reason.ts';
-import { type CheckedLimits, checkLimits, type Limits } from '../policy/limits.ts';
+import { type ReasonName, reasons, type VerdictName } from '../dataplane/reason.ts';
+import { type Policy, resolvePolicy } from '../policy/policy.ts';
+import type { PolicyInput } from '../policy/schema.ts';
+import { type FindMap, KernelMaps } from './kernel-maps.ts';
+import { listCapacity, LiveLists, readLists } from './lists.ts';
+import { Pins } from './pins.ts';
+import { selfTest } from './self-test.ts';
 import { type SynReport, synReport } from './syn-report.ts';
 
 /** Totals since the protection began. */
 export interface Stats {
-  /** Frames that passed and that were dropped, every reason together. */
+  /** Frames that passed, that were dropped, and that were answered with a challenge, every reason together. */
   readonly pass: bigint;
   readonly drop: bigint;
-  /** In a dry run: frames that passed and would have been dropped. */
+  readonly answer: bigint;
+  /** In a dry run: frames that passed and would have been dropped or challenged. */
   readonly wouldDrop: bigint;
+  readonly wouldAnswer: bigint;
   /** Frames by reason. */
   readonly reasons: Readonly<Record<ReasonName, bigint>>;
   /** Events that no reader took in time. */
@@ -21,63 +28,74 @@ export interface Stats {
 export interface ProtectOptions {
   /** `auto`, the default, prefers native and says in `fallback` why it is not native. */
   readonly mode?: XdpMode | 'auto';
+  /** Pins program and maps, so that the protection outlives this process unless it is disposed of; takes over what is pinned. */
+  readonly pin?: boolean;
 }
 
-/** The maps of a protection in the kernel: they outlive the program when the limits change. */
-function createMaps({ sources, counters, control, events }: ProtectionMaps) {
-  const made: BpfMap[] = [];
-  const own = <T extends BpfMap>(map: T): T => {
-    made.push(map);
-    return map;
-  };
-  try {
-    return {
-      sources: own(BpfMap.create(sources)),
-      counters: own(BpfMap.create(counters)),
-      control: own(BpfMap.create(control)),
-      events: own(BpfMap.create(events)),
-      lost: own(BpfMap.create(events.lost!)),
+/** What is in force: a policy, its maps in the kernel, its lists and its program. */
+class Force implements Disposable {
+  readonly protection: Protection;
+  readonly maps: KernelMaps;
+  readonly lists: LiveLists;
+  readonly program: Program;
+
+  /** Makes everything and tests it; nothing is attached yet. Maps that `find` has are taken over. */
+  constructor(policy: Policy, find: FindMap | undefined) {
+    const lists = readLists(policy);
+    this.protection = protection(policy, { lists: listCapacity(lists) });
+    selfTest(this.protection);
+    const made: Disposable[] = [];
+    const own = <T extends Disposable>(one: T): T => {
+      made.unshift(one);
+      return one;
     };
-  } catch (error) {
-    for (const map of made) map[Symbol.dispose]();
-    throw error;
+    try {
+      this.maps = own(KernelMaps.create(this.protection.maps, policy, find));
+      this.lists = own(new LiveLists(this.maps, this.protection.maps, lists));
+      this.program = own(Program.load(this.protection.program, { maps: this.maps.all }));
+    } catch (error) {
+      for (const one of made) one[Symbol.dispose]();
+      throw error;
+    }
   }
-}
 
-type KernelMaps = ReturnType<typeof createMaps>;
-
-function load({ program }: Protection, maps: KernelMaps): Program {
-  return Program.load(program, { maps: Object.values(maps) });
+  [Symbol.dispose](): void {
+    this.program[Symbol.dispose]();
+    this.lists[Symbol.dispose]();
+    this.maps[Symbol.dispose]();
+  }
 }
 
 /** An interface under protection, until it is disposed of. */
 export class ProtectedInterface implements Disposable {
   readonly interface: string;
   readonly #link: XdpLink;
-  #program: Program;
-  #protection: Protection;
-  #maps: KernelMaps;
+  readonly #pins: Pins | undefined;
+  #force: Force;
   readonly #readers = new Set<RingBuffer>();
   #open = true;
 
-  constructor(interfaceName: string, limits: Limits, { mode = 'auto' }: ProtectOptions) {
+  constructor(interfaceName: string, policy: Policy, { mode = 'auto', pin = false }: ProtectOptions) {
     this.interface = interfaceName;
-    this.#protection = protection(checkLimits(limits));
-    this.#maps = createMaps(this.#protection.maps);
-    let program: Program | undefined;
+    this.#pins = pin ? new Pins(interfaceName) : undefined;
+    this.#force = new Force(policy, this.#pins?.find);
+    let link: XdpLink | undefined;
     try {
-      program = load(this.#protection, this.#maps);
-      this.#link = XdpLink.attach(program, interfaceName, { mode });
+      link = this.#pins?.openLink();
+      if (link) link.update(this.#force.program);
+      else link = XdpLink.attach(this.#force.program, interfaceName, { mode });
+      this.#link = link;
+      this.#pins?.keepMaps(this.#force.maps);
+      this.#pins?.keepLink(link);
     } catch (error) {
-      program?.[Symbol.dispose]();
-      this.#closeMaps();
+      link?.[Symbol.dispose]();
+      this.#force[Symbol.dispose]();
       throw error;
     }
-    this.#program = program;
   }
 
-  get limits(): CheckedLimits {
-    return this.#protection.limits;
+  get policy(): Policy {
+    return this.#force.protection.policy;
   }
 
   /** The mode it runs in. */
@@ -92,7 +110,7 @@ export class ProtectedInterface implements Disposable {
 
   /** Instructions that were loaded. */
   get programSize(): number {
-    return this.#program.size;
+    return this.#force.program.size;
   }
 
   /** False once the interface is gone; the protection went with it. */
@@ -102,23 +120,26 @@ export class ProtectedInterface implements Disposable {
 
   /** Mean nanoseconds a frame, while the kernel keeps run statistics; undefined otherwise. */
   get nanosecondsPerFrame(): number | undefined {
-    const { runCount, runNanoseconds } = this.#program.info;
+    const { runCount, runNanoseconds } = this.#force.program.info;
     return runCount === 0n ? undefined : Number(runNanoseconds) / Number(runCount);
   }
 
   stats(): Stats {
-    const counts = [...this.#maps.counters.entries()].toSorted(([a], [b]) => a - b);
+    const { maps, protection: current } = this.#force;
+    const counts = [...maps.get(current.maps.counters).entries()].toSorted(([a], [b]) => a - b);
     const sums = counts.map(([, perCpu]) => perCpu.reduce((sum, count) => sum + count, 0n));
-    const sumOf = (verdict: 'pass' | 'drop', offset: number): bigint =>
+    const sumOf = (verdict: VerdictName, offset: number): bigint =>
       reasons
         .filter((reason) => reason.verdict === verdict)
         .reduce((sum, { index }) => sum + sums[index + offset]!, 0n);
-    const lost = this.#maps.lost.lookup(0) ?? [];
-    const wouldDrop = sumOf('drop', reasons.length);
+    const lost = maps.get(current.maps.events.lost!).lookup(0) ?? [];
+    const [wouldDrop, wouldAnswer] = [sumOf('drop', reasons.length), sumOf('answer', reasons.length)];
     return {
-      pass: sumOf('pass', 0) + wouldDrop,
+      pass: sumOf('pass', 0) + wouldDrop + wouldAnswer,
       drop: sumOf('drop', 0),
+      answer: sumOf('answer', 0),
       wouldDrop,
+      wouldAnswer,
       reasons: Object.fromEntries(
         reasons.map(({ name, index }) => [name, sums[index]! + sums[index + reasons.length]!]),
       ) as Record<ReasonName, bigint>,
@@ -127,64 +148,83 @@ export class ProtectedInterface implements Disposable {
   }
 
   /**
-   * What becomes of each SYN, from now on. The kernel writes events only while they are read; what is not taken in time is
-   * counted in `lostEvents`. Ends when the protection does. One reader at a time.
+   * What becomes of SYNs, from now on, within the policy's budget of events for each reason. The kernel writes events only while
+   * they are read; what is not taken in time is counted in `lostEvents`. Ends when the protection does. One reader at a time.
    */
   async *events(): AsyncGenerator<SynReport, void, void> {
-    using ring = new RingBuffer(this.#maps.events, this.#maps.lost);
+    const { maps, protection: current } = this.#force;
+    using ring = new RingBuffer(maps.get(current.maps.events), maps.get(current.maps.events.lost!));
     this.#readers.add(ring);
-    const { control } = this.#maps;
-    control.update(0, { readers: 1 });
+    const readers = (count: number): void => {
+      this.#force.maps.get(current.maps.control).update(0, { readers: count });
+    };
+    readers(1);
     try {
       for await (const batch of ring.batches((memory, offset) => decodeValue(SynEvent, memory, offset))) {
-        for (const event of batch) yield synReport(event, this.limits);
+        for (const event of batch) yield synReport(event, this.policy);
       }
     } finally {
       this.#readers.delete(ring);
-      if (this.#open) control.update(0, { readers: 0 });
+      if (this.#open) readers(0);
     }
   }
 
-  /** Changes the limits in one step, while frames keep coming; sources keep their state unless `maxSources` changes. */
-  update(limits: Limits): void {
-    const next = protection(checkLimits(limits));
-    const resized = next.limits.maxSources !== this.limits.maxSources;
-    const maps = resized ? { ...this.#maps, sources: BpfMap.create(next.maps.sources) } : this.#maps;
-    let program: Program | undefined;
+  /**
+   * Puts another policy into force, in one step, while frames keep coming. The new program is tested in the kernel first;
+   * counters, verified sources and the meters whose shape stays are kept. On any failure nothing changes.
+   */
+  update(input: PolicyInput): void {
+    const policy = resolvePolicy(input);
+    if (sameButLists(policy, this.policy) && this.#listsFit(policy)) return;
+    const next = new Force(policy, this.#force.maps.find);
     try {
-      program = load(next, maps);
-      this.#link.update(program);
+      this.#link.update(next.program);
     } catch (error) {
-      program?.[Symbol.dispose]();
-      if (resized) maps.sources[Symbol.dispose]();
+      next[Symbol.dispose]();
       throw error;
     }
-    this.#program[Symbol.dispose]();
-    if (resized) this.#maps.sources[Symbol.dispose]();
-    this.#program = program;
-    this.#protection = next;
-    this.#maps = maps;
+    this.#force[Symbol.dispose]();
+    this.#force = next;
+    this.#pins?.keepMaps(next.maps);
+  }
+
+  /** Changes the lists in place where their maps have room. */
+  #listsFit(policy: Policy): boolean {
+    const lists = readLists(policy);
+    const { lists: specs } = this.#force.protection.maps;
+    const needed = listCapacity(lists);
+    if (needed.middle > specs.middle.maxEntries || needed.leaf > specs.leaf.maxEntries) return false;
+    if (needed.networks6 > specs.trie.maxEntries) return false;
+    this.#force.lists.replace(lists);
+    return true;
   }
 
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
     for (const ring of this.#readers) ring[Symbol.dispose]();
+    this.#pins?.remove();
     this.#link[Symbol.dispose]();
-    this.#program[Symbol.dispose]();
-    this.#closeMaps();
-  }
-
-  #closeMaps(): void {
-    for (const map of Object.values(this.#maps)) map[Symbol.dispose]();
+    this.#force[Symbol.dispose]();
   }
 }
 
+function sameButLists(a: Policy, b: Policy): boolean {
+  const rest = ({ lists: _lists, sanity, ...policy }: Policy): string =>
+    JSON.stringify({ ...policy, sanity: [...sanity] }, (_key, value: unknown) =>
+      typeof value === 'bigint' ? String(value) : value,
+    );
+  return rest(a) === rest(b);
+}
+
 /**
- * Protects an interface of this network namespace from SYN floods: each source address may send `burst` SYNs at once and then
- * `rate`. Dispose of the result, or end the process, to stop.
- * @throws PolicyError for a limit that makes no sense, SyscallError where the interface refuses.
+ * Protects an interface of this network namespace from SYN floods. Dispose of the result, or end the process, to stop.
+ * @throws PolicyError for a policy that makes no sense, SyscallError where the interface refuses.
  */
-export function protect(interfaceName: string, limits: Limits = {}, options: ProtectOptions = {}): ProtectedInterface {
-  return new ProtectedInterface(interfaceName, limits, options);
+export function protect(
+  interfaceName: string,
+  policy: PolicyInput = {},
+  options: ProtectOptions = {},
+): ProtectedInterface {
+  return new ProtectedInterface(interfaceName, resolvePolicy(policy), options);
 }

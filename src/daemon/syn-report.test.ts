@@ -1,45 +1,42 @@
 import { expect, it } from 'vitest';
-import { checkLimits } from '../policy/limits.ts';
-import { synReport, tokensAt } from './syn-report.ts';
+import { reasonOf, type ReasonName } from '../dataplane/reason.ts';
+import { resolvePolicy } from '../policy/policy.ts';
+import { synReport } from './syn-report.ts';
 
-const limits = checkLimits();
-const SECOND = 1_000_000_000n;
+const event = (reason: ReasonName, after = 0) => ({
+  time: 7n,
+  source: [0x0100_000an, 0n],
+  destination: [0x0a00_000an, 0n],
+  sourcePort: 40_000,
+  destinationPort: 80,
+  service: 0,
+  before: 0,
+  after,
+  reason: reasonOf(reason).index,
+  family: 4,
+  pad: new Uint8Array(6),
+});
+// One a second is 7630 ticks of 2^17 ns.
+const PRICE = 7630;
 
 it.each([
-  ['a full bucket', 0n, 100n, 5],
-  ['a token taken', 100n + SECOND, 100n, 4],
-  ['all taken', 100n + 5n * SECOND, 100n, 0],
-  ['a token all but back', 100n + 5n * SECOND, 99n + SECOND, 0],
-  ['a token back', 100n + 5n * SECOND, 100n + SECOND, 1],
-])('counts the tokens of %s', (_what, paidUntil, time, tokens) => {
-  expect(tokensAt(paidUntil, time, limits)).toBe(tokens);
+  [PRICE, 4],
+  [PRICE - 1, 4],
+  [PRICE + 1, 3],
+  [5 * PRICE, 0],
+  [5 * PRICE - 1, 0],
+  [0, 5],
+])('a cell %i ticks ahead leaves %i tokens', (after, tokens) => {
+  expect(synReport(event('within-limit', after), resolvePolicy())).toMatchObject({
+    source: '10.0.0.1',
+    destination: '10.0.0.10',
+    service: 'all',
+    tokensLeft: tokens,
+    verdict: 'pass',
+  });
 });
 
-it('tells what came back since the SYN before', () => {
-  const start = 1000n * SECOND;
-  const before = start + 5n * SECOND; // five taken at the start
-  const time = start + 2n * SECOND;
-  const event = {
-    time,
-    before,
-    after: before + SECOND,
-    seen: start,
-    saddr: 0x0a000001,
-    daddr: 0x0a00000a,
-    source: 4000,
-    dest: 80,
-    reason: 6,
-    pad: new Uint8Array(3),
-  };
-  expect(synReport(event, limits)).toEqual({
-    time,
-    source: '10.0.0.1',
-    sourcePort: 4000,
-    destination: '10.0.0.10',
-    destinationPort: 80,
-    tokensLeft: 1,
-    tokensRefilled: 2,
-    verdict: 'pass',
-    reason: 'within-limit',
-  });
+it('says nothing of tokens where the bucket was not asked, and passes in a dry run', () => {
+  expect(synReport(event('land'), resolvePolicy())).not.toHaveProperty('tokensLeft');
+  expect(synReport(event('over-source'), resolvePolicy({ 'dry-run': true })).verdict).toBe('pass');
 });

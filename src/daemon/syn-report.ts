@@ -1,8 +1,9 @@
 import type { Infer } from '../ebpf/language.ts';
 import type { SynEvent } from '../dataplane/maps.ts';
 import { type ReasonName, reasons, type VerdictName } from '../dataplane/reason.ts';
-import { formatIpv4 } from '../net/address.ts';
-import type { CheckedLimits } from '../policy/limits.ts';
+import { bucketTicks, tickShifts } from '../dataplane/ticks.ts';
+import { formatAddress } from '../net/address.ts';
+import type { Policy } from '../policy/policy.ts';
 
 /** What became of one SYN. */
 export interface SynReport {
@@ -12,38 +13,37 @@ export interface SynReport {
   readonly sourcePort: number;
   readonly destination: string;
   readonly destinationPort: number;
-  /** Tokens in the bucket of the source after this SYN, of `burst`. */
-  readonly tokensLeft: number;
-  /** Tokens that came back since the SYN before. */
-  readonly tokensRefilled: number;
+  /** The service it was for; absent where it was judged before. */
+  readonly service?: string;
+  /** Tokens in the bucket of the source after this SYN, of the service's burst; absent where its bucket was not asked. */
+  readonly tokensLeft?: number;
   readonly verdict: VerdictName;
   readonly reason: ReasonName;
 }
 
-/** Whole tokens in a bucket that is paid until `paidUntil`, at a time. */
-export function tokensAt(
-  paidUntil: bigint,
-  time: bigint,
-  { interval, burst }: Pick<CheckedLimits, 'interval' | 'burst'>,
-): number {
-  const ahead = paidUntil > time ? paidUntil - time : 0n;
-  const free = interval * BigInt(burst) - ahead;
-  return free < 0n ? 0 : Number(free / interval);
+/** Reasons that the bucket of the source gave, or did not stand in the way of. */
+const METERED = new Set<ReasonName>(['within-limit', 'over-source', 'over-prefix', 'over-service']);
+
+export function wordsToAddress(words: readonly bigint[], family: number): string {
+  const bytes = Buffer.alloc(16);
+  words.forEach((word, index) => bytes.writeBigUInt64LE(word, index * 8));
+  return formatAddress(bytes.subarray(0, family === 4 ? 4 : 16));
 }
 
-export function synReport(event: Infer<typeof SynEvent>, limits: CheckedLimits): SynReport {
-  const { time, before, after, seen } = event;
+export function synReport(event: Infer<typeof SynEvent>, policy: Policy): SynReport {
   const { name, verdict } = reasons[event.reason]!;
-  const refilled = seen === 0n ? 0 : tokensAt(before, time, limits) - tokensAt(before, seen, limits);
+  const service = policy.services[event.service];
+  const bucket = METERED.has(name) ? service?.limits.source : undefined;
+  const { price } = bucket ? bucketTicks(bucket, tickShifts(policy.services).source) : { price: 1 };
   return {
-    time,
-    source: formatIpv4(event.saddr),
-    sourcePort: event.source,
-    destination: formatIpv4(event.daddr),
-    destinationPort: event.dest,
-    tokensLeft: tokensAt(after, time, limits),
-    tokensRefilled: Math.max(0, refilled),
-    verdict: limits.dryRun ? 'pass' : verdict,
+    time: event.time,
+    source: wordsToAddress(event.source, event.family),
+    sourcePort: event.sourcePort,
+    destination: wordsToAddress(event.destination, event.family),
+    destinationPort: event.destinationPort,
+    ...(service ? { service: service.name } : {}),
+    ...(bucket ? { tokensLeft: Math.max(0, bucket.burst - Math.ceil(event.after / price)) } : {}),
+    verdict: policy.dryRun ? 'pass' : verdict,
     reason: name,
   };
 }

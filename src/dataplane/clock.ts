@@ -1,17 +1,21 @@
-import { arrayMap, type Int, u64, type XdpBuilder } from '../ebpf/language.ts';
+import { arrayMap, type Builder, type Int, u64 } from '../ebpf/language.ts';
 
 /** Where the program takes the time from, in nanoseconds. Tests and replay set it. */
-export type Clock = ($: XdpBuilder) => Int<64>;
-
-/** A tick of the coarse clock is at most 10 ms (CONFIG_HZ=100): one per cent of this. */
-const COARSE_FROM = 1_000_000_000n;
-
-/** The kernel's clock: the coarse one, at a sixth of the price, where an interval is long against its ticks. */
-export function kernelClock(interval: bigint): Clock {
-  return interval >= COARSE_FROM ? ($) => $.ktimeGetCoarseNs() : ($) => $.ktimeGetNs();
+export interface Clock {
+  /** The time of the last tick of the kernel (1 to 10 ms old), at a sixth of the price. */
+  coarse<R>($: Builder<R>): Int<64>;
+  exact<R>($: Builder<R>): Int<64>;
 }
+
+export const kernelClock: Clock = {
+  coarse: ($) => $.ktimeGetCoarseNs(),
+  exact: ($) => $.ktimeGetNs(),
+};
 
 /** A clock that stands still until user space sets it. */
 export const settableClock = arrayMap('clock', { value: u64, maxEntries: 1, mmap: true });
 
-export const clockFromMap: Clock = ($) => $.at(settableClock, 0).value;
+export const clockFromMap: Clock = {
+  coarse: ($) => $.at(settableClock, 0).value,
+  exact: ($) => $.at(settableClock, 0).value,
+};

@@ -1,9 +1,11 @@
-import { func, type Func, XDP, type XdpAction, type XdpBuilder } from '../ebpf/language.ts';
+import { func, type Func, type Int, XDP, type XdpAction, type XdpBuilder } from '../ebpf/language.ts';
 import type { ProtectionMaps } from './maps.ts';
-import { reasonOf, reasons, type ReasonName } from './reason.ts';
+import { type Reason, type ReasonName, reasonOf, reasons, type VerdictName } from './reason.ts';
 
-/** Ends a path: counts the reason, and gives the action that goes with it. */
+/** Ends a path for a reason: counts it, and gives the action that goes with it. */
 export type Leave = (reason: ReasonName) => XdpAction;
+
+const ACTIONS: Record<VerdictName, XdpAction> = { pass: XDP.PASS, drop: XDP.DROP, answer: XDP.TX };
 
 function counting({ counters }: ProtectionMaps): Func<readonly [32], 32> {
   return func('count', [32], 32, ($, index) => {
@@ -13,13 +15,32 @@ function counting({ counters }: ProtectionMaps): Func<readonly [32], 32> {
   });
 }
 
-/** In a dry run nothing is dropped, and what would have been is counted apart. */
-export function leaving($: XdpBuilder, maps: ProtectionMaps, dryRun: boolean): Leave {
-  const count = counting(maps);
-  return (name) => {
-    const { index, verdict } = reasonOf(name);
-    const spared = dryRun && verdict === 'drop';
-    $.invoke(count, spared ? index + reasons.length : index);
-    return verdict === 'drop' && !dryRun ? XDP.DROP : XDP.PASS;
+/** How paths end. In a dry run everything passes, and what would have been is counted apart. */
+export class Exits {
+  readonly dryRun: boolean;
+  readonly #count: Func<readonly [32], 32>;
+  readonly #builder: XdpBuilder;
+
+  constructor($: XdpBuilder, maps: ProtectionMaps, dryRun: boolean) {
+    this.#builder = $;
+    this.#count = counting(maps);
+    this.dryRun = dryRun;
+  }
+
+  readonly leave: Leave = (name) => {
+    const reason = reasonOf(name);
+    this.#builder.invoke(this.#count, reason.index + this.#shift(reason));
+    return this.dryRun ? XDP.PASS : ACTIONS[reason.verdict];
   };
+
+  /** Drops for one of several reasons. */
+  dropFor(index: Int<32>): XdpAction {
+    this.#builder.invoke(this.#count, this.dryRun ? index.add(reasons.length) : index);
+    return this.dryRun ? XDP.PASS : XDP.DROP;
+  }
+
+  #shift({ verdict }: Reason): number {
+    return this.dryRun && verdict !== 'pass' ? reasons.length : 0;
+  }
 }
+

@@ -38,6 +38,20 @@ export function parseCidr(text: string): Cidr {
   return { address: bytes, bits: length };
 }
 
+export function formatCidr({ address, bits }: Cidr): string {
+  return bits === address.length * 8 ? formatAddress(address) : `${formatAddress(address)}/${String(bits)}`;
+}
+
+/** Whether an address lies in a network; never, where they are of different families. */
+export function cidrContains({ address, bits }: Cidr, candidate: Uint8Array): boolean {
+  if (address.length !== candidate.length) return false;
+  return address.every((byte, index) => {
+    const significant = Math.min(8, Math.max(0, bits - index * 8));
+    const mask = (0xff00 >> significant) & 0xff;
+    return (byte & mask) === (candidate[index]! & mask);
+  });
+}
+
 export function parseMac(text: string): Uint8Array {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text))
     throw new Error(`read MAC address ${text}: six bytes in hex with colons are needed`);

@@ -54,7 +54,7 @@ export const Tcp = struct('tcp', {
 export const Udp = struct('udp', { source: be16, dest: be16, length: be16, checksum: be16 });
 
 /** Types of payload (linux/if_ether.h). */
-export const ETH_P = { IP: 0x0800, IPV6: 0x86dd, VLAN: 0x8100, QINQ: 0x88a8, ARP: 0x0806 } as const;
+export const ETH_P = { IP: 0x0800, IPV6: 0x86dd, VLAN: 0x8100, QINQ: 0x88a8, QINQ_OLD: 0x9100, ARP: 0x0806 } as const;
 
 /** IANA's protocol numbers, the IPv6 extension headers among them. */
 export const IPPROTO = {

@@ -83,6 +83,21 @@ export class Packet<R> implements ContextValue, BranchState {
     );
   }
 
+  /** Puts the cursor back to the start of the frame. */
+  restart(): void {
+    this.#state = this.#loaded(this.#state.generation);
+  }
+
+  /** Runs `body`, which may move the cursor, and puts the cursor back to where it was. */
+  ahead(body: () => void): void {
+    const before = this.#state;
+    body();
+    if (this.#state.generation !== before.generation) {
+      throw new DslError('resize packet: not while looking ahead, whose cursor would be void', new CallSite().location);
+    }
+    this.#state = before;
+  }
+
   /** Bytes from the cursor to the end of the frame. */
   remaining(): Int<64> {
     const { base, offset, end } = this.#state;
@@ -160,7 +175,7 @@ export class Packet<R> implements ContextValue, BranchState {
     this.#state = { ...this.#state, base, offset };
   }
 
-  #loaded(): CursorState {
+  #loaded(generation = ++this.#generations): CursorState {
     const [base, end] = [this.#emitter.vreg(), this.#emitter.vreg()];
     this.#emitter.emit({
       op: 'load',
@@ -176,7 +191,7 @@ export class Packet<R> implements ContextValue, BranchState {
       from: { base: this.context, offset: XdpMd.dataEnd },
       note: 'data_end',
     });
-    return { base, offset: 0, end, generation: ++this.#generations };
+    return { base, offset: 0, end, generation };
   }
 
   #metadata(offset: number, note: string): Int<32> {

@@ -81,18 +81,40 @@ function constants(fn: MachineFunction): Map<number, Instruction> {
   return new Map([...found].filter(([register, insn]) => !several.has(register) && isConstant(insn)));
 }
 
-/** Rewrites every access of the spilled registers to go through memory, each by a fresh register of a single use. */
-function spill(fn: MachineFunction, spilled: ReadonlySet<number>, unspillable: Set<number>): void {
-  const remade = constants(fn);
+/** Gives each spilled register a slot of the frame; those that are never alive at once share one. */
+function slotsFor(fn: MachineFunction, spilled: readonly number[], edges: readonly number[]): Map<number, number> {
+  const wanted = new Set(spilled);
+  const neighbours = new Map(spilled.map((register) => [register, new Set<number>()]));
+  for (let at = 0; at < edges.length; at += 2) {
+    const [a, b] = [edges[at]!, edges[at + 1]!];
+    if (!wanted.has(a) || !wanted.has(b)) continue;
+    neighbours.get(a)!.add(b);
+    neighbours.get(b)!.add(a);
+  }
   const slotOf = new Map<number, number>();
-  const slot = (register: number): number => {
-    let number = slotOf.get(register);
-    if (number === undefined) {
-      number = fn.frame.push(8) - 1;
-      slotOf.set(register, number);
+  const shared: number[] = [];
+  for (const register of spilled) {
+    const taken = new Set([...neighbours.get(register)!].map((other) => slotOf.get(other)));
+    let slot = shared.find((candidate) => !taken.has(candidate));
+    if (slot === undefined) {
+      slot = fn.frame.push(8) - 1;
+      shared.push(slot);
     }
-    return number;
-  };
+    slotOf.set(register, slot);
+  }
+  return slotOf;
+}
+
+/** Rewrites every access of the spilled registers to go through memory, each by a fresh register of a single use. */
+function spill(
+  fn: MachineFunction,
+  spilled: ReadonlySet<number>,
+  edges: readonly number[],
+  unspillable: Set<number>,
+): void {
+  const remade = constants(fn);
+  const slotOf = slotsFor(fn, [...spilled].filter((register) => !remade.has(register)), edges);
+  const slot = (register: number): number => slotOf.get(register)!;
   const rewrite = (insn: Instruction, before: Instruction[], after: Instruction[]): Instruction => {
     const { uses, defs } = effects(insn);
     const fresh = new Map<number, number>();
@@ -151,12 +173,13 @@ function spill(fn: MachineFunction, spilled: ReadonlySet<number>, unspillable: S
 export function allocateRegisters(fn: MachineFunction): void {
   const unspillable = new Set<number>();
   for (;;) {
-    const { colours, spilled } = colour(buildGraph(fn, unspillable));
+    const graph = buildGraph(fn, unspillable);
+    const { colours, spilled } = colour(graph);
     if (spilled.size > 0) {
       if ([...spilled].every((register) => unspillable.has(register))) {
         throw new DslError(`compile function ${fn.name}: one instruction needs more registers than there are`);
       }
-      spill(fn, spilled, unspillable);
+      spill(fn, spilled, graph.edges, unspillable);
       continue;
     }
     const rename = (register: number): number => colours.get(register) ?? register;

@@ -53,12 +53,14 @@ export interface ProgramInfoResult {
   readonly jitedBytes: number;
   /** Instructions as the verifier rewrote them. */
   readonly instructions: number;
+  /** Instructions that the verifier walked, every path together; 0 before Linux 5.16. */
+  readonly verifiedInstructions: number;
   /** Runs and their time, while statistics are on (`kernel.bpf_stats_enabled`). */
   readonly runCount: bigint;
   readonly runNanoseconds: bigint;
 }
 
-const PROGRAM_INFO_SIZE = 216;
+const PROGRAM_INFO_SIZE = 224;
 const LIVE_FRAMES = 1 << 1;
 /** Verifier logs grow with the program; the last attempt has the largest buffer that every supported kernel takes. */
 const LOG_SIZES = [1 << 20, 1 << 24];
@@ -234,6 +236,7 @@ function readProgramInfo(fd: number, what: string): ProgramInfoResult {
     name: info.toString('latin1', 64, 80).replace(/\0.*$/, ''),
     runNanoseconds: info.readBigUInt64LE(192),
     runCount: info.readBigUInt64LE(200),
+    verifiedInstructions: info.readUInt32LE(216),
   };
 }
 

@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import { type Command, Option } from 'commander';
+import { PolicyError } from '../ebpf/index.ts';
+import { type Policy, resolvePolicy } from '../policy/policy.ts';
+import { challengeForms, challengeModes, type PolicyInput } from '../policy/schema.ts';
+import { readPolicy } from '../policy/toml.ts';
+import { defaults } from '../policy/policy.ts';
+import { parseCount, parsePorts } from '../policy/units.ts';
+
+/** The short form of a policy on the command line. */
+export interface PolicyOptions {
+  readonly config?: string;
+  readonly rate?: string;
+  readonly burst?: string;
+  readonly port?: string;
+  readonly challenge?: (typeof challengeModes)[number];
+  readonly form?: (typeof challengeForms)[number];
+  readonly dryRun?: boolean;
+}
+
+export function addPolicyOptions(command: Command): Command {
+  return command
+    .option('-c, --config <file>', 'the policy, in TOML (docs/policy.md); options here come before it')
+    .option('--rate <rate>', `tokens that come back to each source: a number per s, m, h or d (default: ${defaults.source.rate})`)
+    .option('--burst <count>', `tokens in a full bucket (default: ${String(defaults.source.burst)})`)
+    .option('--port <list>', 'protect only these TCP ports and ranges, separated by commas (default: every port)')
+    .addOption(new Option('--challenge <mode>', `when SYNs are challenged (default: ${defaults.mode})`).choices(challengeModes))
+    .addOption(new Option('--form <form>', `how they are challenged (default: ${defaults.form})`).choices(challengeForms))
+    .option('--dry-run', 'drop and challenge nothing, count what would have been');
+}
+
+function readFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new PolicyError('--config', `${file} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Reads the file and lays the options over it. @throws PolicyError with file and line, or the option. */
+export function policyOf(options: PolicyOptions): { readonly input: PolicyInput; readonly policy: Policy } {
+  const { config, rate, burst, port, challenge, form, dryRun } = options;
+  const file: PolicyInput = config === undefined ? {} : readPolicy(readFile(config), config).input;
+  const before = file.limits?.source || defaults.source;
+  const source =
+    rate === undefined && burst === undefined
+      ? {}
+      : {
+          source: {
+            rate: rate ?? before.rate,
+            burst: burst === undefined ? before.burst : parseCount(burst, '--burst', 1, 1_000_000),
+          },
+        };
+  if (port !== undefined && file.services?.length)
+    throw new PolicyError('--port', `${config!} names services; name the ports there`);
+  const services =
+    port === undefined
+      ? {}
+      : {
+          services: [
+            {
+              name: 'ports',
+              ports: parsePorts(port, '--port').map(({ first, last }) => `${String(first)}-${String(last)}`),
+            },
+          ],
+        };
+  const asked = { ...(challenge ? { mode: challenge } : {}), ...(form ? { form } : {}) };
+  const input: PolicyInput = {
+    ...file,
+    ...services,
+    ...(Object.keys(source).length > 0 ? { limits: { ...file.limits, ...source } } : {}),
+    ...(Object.keys(asked).length > 0 ? { challenge: { ...file.challenge, ...asked } } : {}),
+    ...(dryRun ? { 'dry-run': true } : {}),
+  };
+  return { input, policy: resolvePolicy(input) };
+}

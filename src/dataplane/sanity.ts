@@ -1,0 +1,88 @@
+/** Checks of a SYN for what no real client sends; `policy/sanity.ts` says what each is. */
+import type { Builder, Condition, Int } from '../ebpf/language.ts';
+import { TCP_FLAG } from '../net/headers.ts';
+import { foldSum } from '../net/checksum.ts';
+import type { SanityCheck } from '../policy/sanity.ts';
+import type { Segment } from './parse.ts';
+import { reasonOf } from './reason.ts';
+import { Present, type SynOptions } from './syn-options.ts';
+
+type Build = <R>($: Builder<R>, segment: Segment, options: SynOptions) => Condition | undefined;
+
+const hasFlag =
+  (bit: number): Build =>
+  (_$, { tcp }) =>
+    tcp.flags.hasAny(bit);
+
+/** In the register, the first byte of an address in memory is the lowest. */
+const firstByte = (word: Int<64>): Int<64> => word.and(0xff);
+/** The second half of ::1 in memory order. */
+const LOOPBACK_LOW = 0x0100_0000_0000_0000n;
+/** The upper four bytes of the second half of ::ffff:0:0/96. */
+const MAPPED_LOW = 0xffff_0000n;
+
+const badSource: Build = (_$, { family, source }) => {
+  const [first, second] = source() as [Int<64>, Int<64>];
+  if (family === 4) {
+    const byte = firstByte(first);
+    return byte.eq(0).or(byte.eq(127)).or(byte.ge(224));
+  }
+  // ff00::/8, ::, ::1 and ::ffff:0:0/96, which never goes over a wire.
+  const low = second.eq(0).or(second.eq(LOOPBACK_LOW)).or(second.u32().u64().eq(MAPPED_LOW));
+  return firstByte(first).eq(0xff).or(first.eq(0).and(low));
+};
+
+const CHECKS: Record<SanityCheck, Build> = {
+  'syn-fin': hasFlag(TCP_FLAG.FIN),
+  'syn-rst': hasFlag(TCP_FLAG.RST),
+  'syn-urg': hasFlag(TCP_FLAG.URG),
+  'syn-payload': (_$, { length }, options) => length.gt(options.length.add(20)),
+  'syn-ack-number': (_$, { tcp }) => tcp.ack.ne(0),
+  'syn-fragment': (_$, { fragmented }) => fragmented.ne(0),
+  'null-port': (_$, { tcp }) => tcp.source.eq(0).or(tcp.dest.eq(0)),
+  land: (_$, { source, destination }) => {
+    const to = destination();
+    return source()
+      .map((word, index) => word.eq(to[index]!))
+      .reduce((all, one) => all.and(one));
+  },
+  'bad-source': badSource,
+  'bad-options': (_$, _segment, { sound }) => sound.eq(0),
+  'ip-checksum': (_$, { ipv4 }) => {
+    if (!ipv4) return undefined;
+    const sum = ipv4.sum();
+    return foldSum(sum.and(0xffff_ffff).add(sum.shr(32)).u32().and(0xffff).add(sum.and(0xffff_ffff).add(sum.shr(32)).shr(16).u32())).ne(0xffff);
+  },
+  hping: (_$, { tcp }, { length }) => tcp.window.eq(512).and(length.eq(0)),
+  masscan: (_$, { tcp, destination, ipv4 }) => {
+    if (!ipv4) return undefined;
+    const address = destination()[0]!.u32();
+    // The low half of a number in network order is the upper half of the register.
+    const folded = address.xor(tcp.seq.raw()).shr(16).xor(tcp.dest.raw().u32());
+    return tcp.window.eq(1024).and(ipv4.header.id.raw().u32().eq(folded));
+  },
+  zmap: (_$, { tcp, ipv4 }, { present }) => {
+    if (!ipv4) return undefined;
+    return ipv4.header.id.eq(54_321).and(tcp.window.eq(65_535)).and(present.and(~Present.MSS & 0xff).eq(0));
+  },
+  mirai: (_$, { tcp, destination, ipv4 }) => (ipv4 ? tcp.seq.raw().u64().eq(destination()[0]!) : undefined),
+};
+
+/** The reason to drop this SYN, or 0: of several, the one that comes first in the list. */
+export function sanityReason<R>(
+  $: Builder<R>,
+  checks: ReadonlySet<SanityCheck>,
+  segment: Segment,
+  options: SynOptions,
+): Int<32> {
+  const reason = $.let($.u32(0));
+  const names = (Object.keys(CHECKS) as SanityCheck[]).filter((name) => checks.has(name));
+  for (const name of names.toReversed()) {
+    const condition = CHECKS[name]($, segment, options);
+    if (!condition) continue;
+    $.if(condition, () => {
+      reason.set(reasonOf(name).index);
+    });
+  }
+  return reason;
+}

@@ -1,0 +1,113 @@
+/**
+ * The limit of a whole service, and the switch of its challenges. All CPUs share one bucket, but none writes to it per packet: a
+ * CPU takes tokens in batches, and reports in batches what it challenged.
+ *
+ * A SYN that finds no token switches challenges on. From then on the SYNs that come are charged at twice the price, so
+ * `challengeUntil` stays ahead of the clock while more than half the rate comes, and falls behind it, which is off, `HOLD` after.
+ */
+import type { Builder, Int } from '../ebpf/language.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { ProtectionMaps } from './maps.ts';
+import type { ServiceValues } from './service.ts';
+
+/** Tokens that a CPU takes at once, at most: an eighth of the smallest bucket, so that what idle CPUs hold matters little. */
+const LARGEST_BATCH = 64;
+
+export function batchOf({ services }: Policy): number {
+  const bursts = services.flatMap(({ limits }) => (limits.service ? [limits.service.burst] : []));
+  return Math.max(1, Math.min(LARGEST_BATCH, ...bursts.map((burst) => Math.floor(burst / 8))));
+}
+/** How long challenges stay on once switched on, and after the rate has fallen below half: nanoseconds. */
+export const HOLD = 10_000_000_000n;
+const MAX_TRIES = 4;
+
+type ServiceBucket = NonNullable<ServiceValues['service']>;
+
+/** Whether the service's SYNs are all to be challenged; while they are, this one is counted. */
+export function challenging<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  index: Int<32> | number,
+  { price }: ServiceBucket,
+  batch: number,
+  now: Int<64>,
+): Int<32> {
+  const on = $.let($.u32(0));
+  $.lookup(maps.services, index).match({
+    some: (state) => {
+      const until = state.challengeUntil;
+      $.if(until.gt(now), () => {
+        on.set(1);
+        $.lookup(maps.shares, index).match({
+          some: (share) => {
+            const pending = share.pending.add(1);
+            $.if(
+              pending.lt(batch),
+              () => {
+                share.set({ pending });
+              },
+              () => {
+                share.set({ pending: 0 });
+                const next = until.add($.u64(0).add(price).mul(2 * batch));
+                const latest = now.add(HOLD);
+                // A lost race with another CPU loses a batch of the count, which the next one makes good.
+                state.ref('challengeUntil').set($.select(next.lt(latest), next, latest));
+              },
+            );
+          },
+        });
+      });
+    },
+  });
+  return on;
+}
+
+/** Takes a token of the service. Gives 1 where there is none; `switchOn` then turns challenges on. */
+export function overService<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  index: Int<32> | number,
+  { price, credit }: ServiceBucket,
+  batch: number,
+  now: Int<64>,
+  switchOn: Int<32> | boolean,
+): Int<32> {
+  const over = $.let($.u32(0));
+  $.lookup(maps.shares, index).match({
+    some: (share) => {
+      const { tokens } = share;
+      $.if(
+        tokens.ne(0),
+        () => {
+          share.set({ tokens: tokens.sub(1) });
+        },
+        () => {
+          $.lookup(maps.services, index).match({
+            some: (state) => {
+              over.set(1);
+              const cost = $.u64(0).add(price).mul(batch);
+              $.loop(MAX_TRIES, (_round, loop) => {
+                const paid = state.paid;
+                const start = $.select(paid.gt(now), paid, now);
+                loop.breakIf(start.add(cost).sub(now).gt(credit));
+                const found = state.ref('paid').compareExchange(paid, start.add(cost));
+                loop.continueIf(found.ne(paid));
+                over.set(0);
+                share.set({ tokens: batch - 1 });
+                loop.breakIf($.u32(0).eq(0));
+              });
+              const on = (): void => {
+                $.if(over.ne(0), () => {
+                  state.ref('challengeUntil').set(now.add(HOLD));
+                });
+              };
+              if (switchOn === true) on();
+              else if (switchOn !== false) $.if(switchOn.ne(0), on);
+            },
+          });
+        },
+      );
+    },
+  });
+  return over;
+}

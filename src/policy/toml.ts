@@ -1,0 +1,86 @@
+import { parse, stringify, TomlError } from 'smol-toml';
+import { PolicyError } from '../ebpf/language.ts';
+import { formatCidr } from '../net/address.ts';
+import { type Policy, resolvePolicy } from './policy.ts';
+import { sanityNames } from './sanity.ts';
+import type { PolicyInput } from './schema.ts';
+import { formatDuration } from './units.ts';
+
+/**
+ * The line of a TOML text, counted from 1, on which a key or table of this path begins; the line of what is around it where
+ * the key is inside an inline table or an array over several lines.
+ */
+export function lineOf(text: string, path: string): number {
+  const steps = path.split('.').filter((step) => step !== '');
+  let table: string[] = [];
+  const arrays = new Map<string, number>();
+  let best = { line: 1, depth: 0 };
+  text.split('\n').forEach((row, index) => {
+    const header = /^\s*(\[\[?)\s*([^\]]+?)\s*\]/.exec(row);
+    const key = header ? undefined : /^\s*([\w."-]+)\s*=/.exec(row)?.[1];
+    if (header) {
+      table = header[2]!.split('.').map((part) => part.trim().replaceAll('"', ''));
+      if (header[1] === '[[') {
+        const name = table.join('.');
+        const position = (arrays.get(name) ?? -1) + 1;
+        arrays.set(name, position);
+        table = [...table, String(position)];
+      }
+    } else if (key === undefined) return;
+    const here = [...table, ...(key === undefined ? [] : key.split('.').map((part) => part.replaceAll('"', '')))];
+    if (here.length > best.depth && here.every((step, at) => step === steps[at])) best = { line: index + 1, depth: here.length };
+  });
+  return best.line;
+}
+
+/** Reads a policy file's text. @throws PolicyError with file and line: `seawall.toml:7: limits.source.rate: ...`. */
+export function readPolicy(text: string, file: string): { readonly input: PolicyInput; readonly policy: Policy } {
+  let input: PolicyInput;
+  try {
+    input = parse(text) as PolicyInput;
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    const reason = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, '');
+    throw new PolicyError(`${file}:${String(error.line)}`, `column ${String(error.column)}: ${reason}`, { cause: error });
+  }
+  try {
+    return { input, policy: resolvePolicy(input) };
+  } catch (error) {
+    if (!(error instanceof PolicyError)) throw error;
+    throw new PolicyError(`${file}:${String(lineOf(text, error.path))}`, error.message, { cause: error });
+  }
+}
+
+/** The policy in effect as the text of a file, which says the same when it is read again. */
+export function formatPolicy(policy: Policy): string {
+  const bucket = (given: { rate: string; burst: number } | undefined): object | false =>
+    given ? { rate: given.rate, burst: given.burst } : false;
+  return stringify({
+    ...(policy.interfaces.length > 0 ? { interfaces: [...policy.interfaces] } : {}),
+    'dry-run': policy.dryRun,
+    management: policy.management.map(formatCidr),
+    lists: {
+      allow: [...policy.lists.allow],
+      deny: [...policy.lists.deny],
+      'allow-files': [...policy.lists.allowFiles],
+      'deny-files': [...policy.lists.denyFiles],
+    },
+    challenge: { form: policy.form, remember: formatDuration(policy.remember), 'set-sysctls': policy.setSysctls },
+    services: policy.services.map(({ name, addresses, ports, limits, challenge }) => ({
+      name,
+      addresses: addresses.map(formatCidr),
+      ports: ports.map(({ first, last }) => (first === last ? first : `${String(first)}-${String(last)}`)),
+      challenge,
+      limits: {
+        source: bucket(limits.source),
+        service: bucket(limits.service),
+        verified: bucket(limits.verified),
+        prefixes: limits.prefixes.map(({ family, bits, rate, burst }) => ({ family, bits, rate, burst })),
+      },
+    })),
+    sanity: Object.fromEntries(sanityNames.map((name) => [name, policy.sanity.has(name)])),
+    fragments: { ...policy.fragments },
+    events: { rate: policy.events.rate },
+    meter: { cells: policy.cells },
+  });
+}

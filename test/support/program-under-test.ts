@@ -1,0 +1,69 @@
+import { Program, XDP } from '../../src/ebpf/index.ts';
+import { KernelMaps } from '../../src/daemon/kernel-maps.ts';
+import { listCapacity, LiveLists, readLists } from '../../src/daemon/lists.ts';
+import { clockFromMap, settableClock } from '../../src/dataplane/clock.ts';
+import { type Protection, protection } from '../../src/dataplane/program.ts';
+import { type ReasonName, reasons } from '../../src/dataplane/reason.ts';
+import { resolvePolicy } from '../../src/policy/policy.ts';
+import type { PolicyInput } from '../../src/policy/schema.ts';
+import type { ModelKeys } from './model.ts';
+
+export const KEYS = {
+  hashStart: 0x243f_6a88_85a3_08d3n,
+  hashMultiplier: 0x9e37_79b9_7f4a_7c15n,
+  hashFinish: 0xbf58_476d_1ce4_e5b9n,
+  cookie: [1n, 2n, 3n, 4n],
+};
+
+/** The data plane in the kernel under a clock that tests set, not attached to anything. */
+export class ProgramUnderTest implements Disposable {
+  readonly protection: Protection;
+  readonly program: Program;
+  readonly maps: KernelMaps;
+  readonly keys: ModelKeys = KEYS;
+  readonly #lists: LiveLists;
+  #counts: bigint[];
+
+  constructor(input: PolicyInput = {}) {
+    const policy = resolvePolicy(input);
+    const lists = readLists(policy);
+    this.protection = protection(policy, { clock: clockFromMap, lists: listCapacity(lists) });
+    this.maps = KernelMaps.create(this.protection.maps, policy);
+    this.maps.get(this.protection.maps.keys).update(0, KEYS);
+    this.#lists = new LiveLists(this.maps, this.protection.maps, lists);
+    this.program = Program.load(this.protection.program, { maps: this.maps.all });
+    this.#counts = this.#read();
+  }
+
+  at(time: bigint): this {
+    this.program.map(settableClock).update(0, time);
+    return this;
+  }
+
+  /** Runs a frame through: verdict, the one reason that was counted, and the frame afterwards. */
+  judge(data: Uint8Array): { verdict: 'pass' | 'drop' | 'answer' | 'other'; reason: ReasonName; data: Buffer } {
+    const { verdict, data: after } = this.program.testRun({ data });
+    const names = { [XDP.PASS.code]: 'pass', [XDP.DROP.code]: 'drop', [XDP.TX.code]: 'answer' } as const;
+    const counts = this.#read();
+    const changed = counts.flatMap((count, index) => (count === this.#counts[index] ? [] : [index]));
+    this.#counts = counts;
+    if (changed.length !== 1) throw new Error(`${String(changed.length)} reasons were counted for one frame`);
+    return { verdict: names[verdict] ?? 'other', reason: reasons[changed[0]! % reasons.length]!.name, data: after };
+  }
+
+  count(name: ReasonName, dryRun = false): bigint {
+    const index = reasons.findIndex((reason) => reason.name === name) + (dryRun ? reasons.length : 0);
+    return this.#read()[index]!;
+  }
+
+  #read(): bigint[] {
+    const all = [...this.maps.get(this.protection.maps.counters).entries()].toSorted(([a], [b]) => a - b);
+    return all.map(([, perCpu]) => perCpu.reduce((sum, one) => sum + one, 0n));
+  }
+
+  [Symbol.dispose](): void {
+    this.program[Symbol.dispose]();
+    this.#lists[Symbol.dispose]();
+    this.maps[Symbol.dispose]();
+  }
+}
