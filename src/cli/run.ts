@@ -32,6 +32,7 @@ function describe(protection: ProtectedInterface): string {
   const { policy, mode, fallback, programSize } = protection;
   const lines = [`protecting ${protection.interface} (${mode} mode, ${String(programSize)} instructions)`];
   if (fallback !== undefined) lines.push(`not native: ${fallback}`);
+  lines.push(protection.challengeNote);
   if (policy.dryRun) lines.push('dry run: nothing is dropped or challenged');
   lines.push('policy in effect:', ...formatPolicy(policy).trimEnd().split('\n').map((line) => `  ${line}`.trimEnd()));
   return lines.join('\n');
@@ -121,7 +122,7 @@ async function run(options: RunOptions): Promise<void> {
   print(
     options,
     'attached',
-    { interface: name, mode, fallback, programSize, policy: formatPolicy(policy) },
+    { interface: name, mode, fallback, programSize, challenge: protection.challengeNote, policy: formatPolicy(policy) },
     describe(protection),
   );
   const how = await watch(protection, options);

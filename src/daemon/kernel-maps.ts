@@ -124,6 +124,6 @@ export function randomKeys(): Infer<typeof Keys> {
     hashStart: word(),
     hashMultiplier: word() | 1n,
     hashFinish: word() | 1n,
-    cookie: [word(), word(), word(), word()],
+    cookie: Array.from({ length: 8 }, word),
   };
 }

@@ -1,11 +1,21 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { BPF_FILE_SYSTEM, BpfMap, DslError, ensureBpfFileSystem, unpin, XdpLink } from '../ebpf/index.ts';
+import { BPF_FILE_SYSTEM, BpfMap, DslError, ensureBpfFileSystem, TcLink, unpin, XdpLink } from '../ebpf/index.ts';
 import type { FindMap, KernelMaps } from './kernel-maps.ts';
 
 export const PIN_ROOT = `${BPF_FILE_SYSTEM}/seawall`;
 
 /** The names of what stands beside the maps; no map is called like one of these. */
 const LINK = 'link';
+const ACCEPT_LINK = 'accept_link';
+
+/** The number of a process's network namespace; undefined where we may not look. */
+function namespaceOf(process: string): number | undefined {
+  try {
+    return statSync(`/proc/${process}/ns/net`).ino;
+  } catch {
+    return undefined;
+  }
+}
 
 /** Where the program and maps of an interface are pinned: they stay when the process ends without taking them down. */
 export class Pins {
@@ -13,8 +23,9 @@ export class Pins {
 
   /** Interfaces of other network namespaces than that of process 1 carry the namespace's number. */
   constructor(interfaceName: string) {
-    const own = statSync('/proc/self/ns/net').ino;
-    const home = statSync('/proc/1/ns/net').ino;
+    // Of this thread: it may have entered another one.
+    const own = namespaceOf('thread-self');
+    const home = namespaceOf('1');
     this.directory = `${PIN_ROOT}/${own === home ? interfaceName : `${interfaceName}@${String(own)}`}`;
   }
 
@@ -23,6 +34,15 @@ export class Pins {
     if (!existsSync(`${this.directory}/${LINK}`)) return undefined;
     const link = XdpLink.openPinned(`${this.directory}/${LINK}`);
     if (link.info.interfaceIndex !== 0) return link;
+    link[Symbol.dispose]();
+    return undefined;
+  }
+
+  openAcceptLink(): TcLink | undefined {
+    const path = `${this.directory}/${ACCEPT_LINK}`;
+    if (!existsSync(path)) return undefined;
+    const link = TcLink.openPinned(path);
+    if (link.interfaceIndex !== 0) return link;
     link[Symbol.dispose]();
     return undefined;
   }
@@ -45,7 +65,7 @@ export class Pins {
     mkdirSync(this.directory, { recursive: true });
     const used = new Set(maps.all.map(({ spec }) => spec.name));
     for (const name of readdirSync(this.directory)) {
-      if (name !== LINK && !used.has(name)) unpin(`${this.directory}/${name}`);
+      if (name !== LINK && name !== ACCEPT_LINK && !used.has(name)) unpin(`${this.directory}/${name}`);
     }
     for (const map of maps.all) {
       const path = `${this.directory}/${map.spec.name}`;
@@ -61,6 +81,12 @@ export class Pins {
     const path = `${this.directory}/${LINK}`;
     if (existsSync(path)) unpin(path);
     link.pin(path);
+  }
+
+  keepAcceptLink(link: TcLink | undefined): void {
+    const path = `${this.directory}/${ACCEPT_LINK}`;
+    if (existsSync(path)) unpin(path);
+    link?.pin(path);
   }
 
   /** Removes everything, which ends the protection once no process holds it. */

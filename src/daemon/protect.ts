@@ -1,9 +1,10 @@
-import { decodeValue, Program, RingBuffer, XdpLink, type XdpMode } from '../ebpf/index.ts';
+import { decodeValue, Program, RingBuffer, TcLink, XdpLink, type XdpMode } from '../ebpf/index.ts';
 import { SynEvent } from '../dataplane/maps.ts';
 import { type Protection, protection } from '../dataplane/program.ts';
 import { type ReasonName, reasons, type VerdictName } from '../dataplane/reason.ts';
 import { type Policy, resolvePolicy } from '../policy/policy.ts';
 import type { PolicyInput } from '../policy/schema.ts';
+import { settleChallenger, Sysctls } from './challenger.ts';
 import { type FindMap, KernelMaps } from './kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from './lists.ts';
 import { Pins } from './pins.ts';
@@ -38,11 +39,17 @@ class Force implements Disposable {
   readonly maps: KernelMaps;
   readonly lists: LiveLists;
   readonly program: Program;
+  /** The half of the form `assign` in traffic control. */
+  readonly accept: Program | undefined;
+  /** Which form of challenge was taken, and why. */
+  readonly note: string;
 
   /** Makes everything and tests it; nothing is attached yet. Maps that `find` has are taken over. */
-  constructor(policy: Policy, find: FindMap | undefined) {
+  constructor(interfaceName: string, policy: Policy, find: FindMap | undefined) {
     const lists = readLists(policy);
-    this.protection = protection(policy, { lists: listCapacity(lists) });
+    const { challenger, note } = settleChallenger(policy, interfaceName);
+    this.note = note;
+    this.protection = protection(policy, { lists: listCapacity(lists), challenger });
     selfTest(this.protection);
     const made: Disposable[] = [];
     const own = <T extends Disposable>(one: T): T => {
@@ -53,6 +60,8 @@ class Force implements Disposable {
       this.maps = own(KernelMaps.create(this.protection.maps, policy, find));
       this.lists = own(new LiveLists(this.maps, this.protection.maps, lists));
       this.program = own(Program.load(this.protection.program, { maps: this.maps.all }));
+      const { accept } = this.protection;
+      this.accept = accept && own(Program.load(accept, { maps: this.maps.all }));
     } catch (error) {
       for (const one of made) one[Symbol.dispose]();
       throw error;
@@ -60,6 +69,7 @@ class Force implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.accept?.[Symbol.dispose]();
     this.program[Symbol.dispose]();
     this.lists[Symbol.dispose]();
     this.maps[Symbol.dispose]();
@@ -72,15 +82,21 @@ export class ProtectedInterface implements Disposable {
   readonly #link: XdpLink;
   readonly #pins: Pins | undefined;
   #force: Force;
+  #acceptLink: TcLink | undefined;
+  #sysctls: Sysctls;
   readonly #readers = new Set<RingBuffer>();
   #open = true;
 
   constructor(interfaceName: string, policy: Policy, { mode = 'auto', pin = false }: ProtectOptions) {
     this.interface = interfaceName;
     this.#pins = pin ? new Pins(interfaceName) : undefined;
-    this.#force = new Force(policy, this.#pins?.find);
+    this.#force = new Force(interfaceName, policy, this.#pins?.find);
+    this.#sysctls = new Sysctls(policy, this.#force.protection.challenger);
     let link: XdpLink | undefined;
     try {
+      this.#acceptLink = this.#pins?.openAcceptLink();
+      // Whoever accepts is there before whoever challenges.
+      this.#linkAccept();
       link = this.#pins?.openLink();
       if (link) link.update(this.#force.program);
       else link = XdpLink.attach(this.#force.program, interfaceName, { mode });
@@ -89,9 +105,27 @@ export class ProtectedInterface implements Disposable {
       this.#pins?.keepLink(link);
     } catch (error) {
       link?.[Symbol.dispose]();
+      this.#acceptLink?.[Symbol.dispose]();
+      this.#sysctls[Symbol.dispose]();
       this.#force[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** Puts the accepting half in its place, or takes it away where it is not needed. */
+  #linkAccept(): void {
+    const { accept } = this.#force;
+    if (!accept) {
+      this.#acceptLink?.[Symbol.dispose]();
+      this.#acceptLink = undefined;
+    } else if (this.#acceptLink) this.#acceptLink.update(accept);
+    else this.#acceptLink = TcLink.attach(accept, this.interface);
+    this.#pins?.keepAcceptLink(this.#acceptLink);
+  }
+
+  /** Which form of challenge is in use, and why. */
+  get challengeNote(): string {
+    return this.#force.note;
   }
 
   get policy(): Policy {
@@ -176,15 +210,23 @@ export class ProtectedInterface implements Disposable {
   update(input: PolicyInput): void {
     const policy = resolvePolicy(input);
     if (sameButLists(policy, this.policy) && this.#listsFit(policy)) return;
-    const next = new Force(policy, this.#force.maps.find);
+    const before = this.#force;
+    const next = new Force(this.interface, policy, before.maps.find);
+    const sysctls = new Sysctls(policy, next.protection.challenger);
+    this.#force = next;
     try {
+      this.#linkAccept();
       this.#link.update(next.program);
     } catch (error) {
+      this.#force = before;
+      this.#linkAccept();
+      sysctls[Symbol.dispose]();
       next[Symbol.dispose]();
       throw error;
     }
-    this.#force[Symbol.dispose]();
-    this.#force = next;
+    this.#sysctls[Symbol.dispose]();
+    this.#sysctls = sysctls;
+    before[Symbol.dispose]();
     this.#pins?.keepMaps(next.maps);
   }
 
@@ -205,6 +247,8 @@ export class ProtectedInterface implements Disposable {
     for (const ring of this.#readers) ring[Symbol.dispose]();
     this.#pins?.remove();
     this.#link[Symbol.dispose]();
+    this.#acceptLink?.[Symbol.dispose]();
+    this.#sysctls[Symbol.dispose]();
     this.#force[Symbol.dispose]();
   }
 }

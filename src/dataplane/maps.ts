@@ -35,18 +35,21 @@ export const VerifiedLine = struct('verified_line', { entries: array(VerifiedEnt
 /** Lines of verified sources: 262,144 sources in 4 MiB. */
 export const VERIFIED_LINES = 1 << 16;
 
-/** Secrets: random at the first start, kept across reloads. Two for cookies, so that one can change while the other is in flight. */
+/** Secrets: random at the first start, kept across reloads. Four of two words for cookies, in turn, so that those not in use can change. */
 export const Keys = struct('keys', {
   hashStart: u64,
   hashMultiplier: u64,
   hashFinish: u64,
-  cookie: array(u64, 4),
+  cookie: array(u64, 8),
 });
 
 /** A service under way, on a line of its own: its bucket in nanoseconds of GCRA, and until when all its SYNs are challenged. */
 export const ServiceState = struct('service_state', { paid: u64, challengeUntil: u64, spare: bytes(48) });
 /** A CPU's own part of it: tokens that it took from the bucket beforehand, and SYNs that it has not reported yet. */
 export const ServiceShare = struct('service_share', { tokens: u32, pending: u32 });
+
+/** Places where it is remembered for a moment whether somebody listens on an address and port. */
+export const LISTENERS = 4096;
 
 /** What several CPUs and both programs read often and write rarely: when a challenge was sent and a proof came last. */
 export const Activity = struct('activity', { challengedUntil: u64, verifiedUntil: u64, spare: bytes(48) });
@@ -106,6 +109,7 @@ export function protectionMaps(policy: Policy, capacity: ListCapacity) {
     services: arrayMap('services', { value: ServiceState, maxEntries: policy.services.length, mmap: true }),
     shares: perCpuArray('shares', { value: ServiceShare, maxEntries: policy.services.length }),
     activity: arrayMap('activity', { value: Activity, maxEntries: 1, mmap: true }),
+    listeners: arrayMap('listeners', { value: u64, maxEntries: LISTENERS, mmap: true }),
     counters: perCpuArray('counters', { value: u64, maxEntries: COUNTERS }),
     control: arrayMap('control', { value: Control, maxEntries: 1, mmap: true }),
     events: ringBuffer('events', { size: EVENT_BUFFER }),

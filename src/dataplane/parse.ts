@@ -93,7 +93,11 @@ export function byFamily<R>($: Builder<R>, { type }: Link, leave: LeaveWith<R>, 
   return leave('not-ip');
 }
 
-export type FragmentPolicy = Policy['fragments'];
+/** How strictly a packet is read. The stack's own buffers may lie in pieces, and it checks lengths itself. */
+export interface ParseRules {
+  readonly fragments: Policy['fragments'];
+  readonly lengths: 'check' | 'trust';
+}
 
 export function parseSegment<R>(
   $: Builder<R>,
@@ -101,18 +105,19 @@ export function parseSegment<R>(
   family: 4 | 6,
   offset: Int<32>,
   leave: LeaveWith<R>,
-  fragments: FragmentPolicy,
+  rules: ParseRules,
 ): Segment {
   return family === 4
-    ? parseIpv4($, packet, offset, leave, fragments)
-    : parseIpv6($, packet, offset, leave, fragments);
+    ? parseIpv4($, packet, offset, leave, rules)
+    : parseIpv6($, packet, offset, leave, rules);
 }
 
 const Ipv4Words = struct('ipv4_words', { words: array(u32, 5) });
 const Word = struct('word', { value: u32 });
 const MAX_OPTION_WORDS = 10;
 
-function parseIpv4<R>($: Builder<R>, packet: Packet<R>, offset: Int<32>, leave: LeaveWith<R>, fragments: FragmentPolicy): Segment {
+function parseIpv4<R>($: Builder<R>, packet: Packet<R>, offset: Int<32>, leave: LeaveWith<R>, rules: ParseRules): Segment {
+  const { fragments } = rules;
   const words = packet.peek(Ipv4Words).orExit(() => leave('truncated'));
   const frameBytes = packet.remaining();
   const ip = packet.peek(Ipv4).orExit(() => leave('truncated'));
@@ -146,7 +151,7 @@ function parseIpv4<R>($: Builder<R>, packet: Packet<R>, offset: Int<32>, leave: 
     return undefined;
   });
   const total = ip.totalLength.host().u32().and(0xffff);
-  $.if(total.u64().gt(frameBytes), () => leave('bad-length'));
+  if (rules.lengths === 'check') $.if(total.u64().gt(frameBytes), () => leave('bad-length'));
   const needed = headerBytes.add(Tcp.size);
   $.if(total.lt(needed), () => leave('bad-length'));
   const tcp = packet.take(Tcp).orExit(() => leave('truncated'));
@@ -177,7 +182,8 @@ function addressWords(bytes: BytesValue): readonly Int<64>[] {
   return [bytes.part(0) as Int<64>, bytes.part(8) as Int<64>];
 }
 
-function parseIpv6<R>($: Builder<R>, packet: Packet<R>, offset: Int<32>, leave: LeaveWith<R>, fragments: FragmentPolicy): Segment {
+function parseIpv6<R>($: Builder<R>, packet: Packet<R>, offset: Int<32>, leave: LeaveWith<R>, rules: ParseRules): Segment {
+  const { fragments } = rules;
   const ip = packet.take(Ipv6).orExit(() => leave('truncated'));
   const frameBytes = packet.remaining();
   $.if(ip.versionClassFlow.and(0xf0000000).ne(0x60000000), () => leave('bad-ip-header'));
@@ -219,7 +225,7 @@ function parseIpv6<R>($: Builder<R>, packet: Packet<R>, offset: Int<32>, leave: 
   });
   packet.skip(chain.and(CHAIN_MASK), { max: CHAIN_MASK }).orExit(() => leave('truncated'));
   const payload = ip.payloadLength.host().u32().and(0xffff);
-  $.if(payload.u64().gt(frameBytes), () => leave('bad-length'));
+  if (rules.lengths === 'check') $.if(payload.u64().gt(frameBytes), () => leave('bad-length'));
   const needed = chain.add(Tcp.size);
   $.if(payload.lt(needed), () => leave('bad-length'));
   const tcp = packet.take(Tcp).orExit(() => leave('truncated'));

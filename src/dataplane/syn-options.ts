@@ -28,6 +28,8 @@ export interface SynOptions {
   readonly windowScale: IntVariable<32>;
   /** The client's timestamp as it lies in memory. */
   readonly timestamp: IntVariable<32>;
+  /** The timestamp that the client sends back, as it lies in memory: of use in an ACK. */
+  readonly echo: IntVariable<32>;
   /** Whether the list could be read to its end: 0 where a length cannot be. */
   readonly sound: IntVariable<32>;
   /** Bytes of all options together. */
@@ -62,6 +64,7 @@ export function parseSynOptions<R>(
     mss: $.let(zero()),
     windowScale: $.let(zero()),
     timestamp: $.let(zero()),
+    echo: $.let(zero()),
     sound: $.let(zero().add(1)),
     length: total,
   };
@@ -80,6 +83,7 @@ export function parseSynOptions<R>(
         options.mss.set(words.mss.host().u32().and(0xffff));
         options.windowScale.set(words.scale.raw().shr(24));
         options.timestamp.set(words.value);
+        options.echo.set(words.echo);
         options.present.set(zero().add(Present.MSS | Present.SACK | Present.TIMESTAMPS | Present.WINDOW_SCALE));
         known.set(1);
       });
@@ -118,7 +122,7 @@ function walk<R>(
   $: Builder<R>,
   packet: Packet<R>,
   total: Int<32>,
-  { present, mss, windowScale, timestamp, sound }: SynOptions,
+  { present, mss, windowScale, timestamp, echo, sound }: SynOptions,
   leave: LeaveWith<R>,
 ): void {
   const zero = (): Int<32> => unknown($, $.u32(0));
@@ -156,8 +160,9 @@ function walk<R>(
               windowScale.set(shift.u32());
             });
             option(Kind.SACK, OptionLength, Present.SACK, () => {});
-            option(Kind.TIMESTAMPS, Timestamps, Present.TIMESTAMPS, ({ value }) => {
-              timestamp.set(value.words()[0]!);
+            option(Kind.TIMESTAMPS, Timestamps, Present.TIMESTAMPS, (stamps) => {
+              timestamp.set(stamps.value.words()[0]!);
+              echo.set(stamps.echo.words()[0]!);
             });
           });
         });

@@ -2,10 +2,10 @@
  * Sources that proved their address: a hashed array of lines with four places each. It is written only on proof, so forged
  * packets can neither fill it nor push anybody out. IPv6 sources are remembered by their /64, which is what one host holds.
  */
-import type { Builder, Int } from '../ebpf/language.ts';
+import type { Builder, Int, View } from '../ebpf/language.ts';
 import type { Address } from './parse.ts';
 import { keyedHash, leadingBits } from './hash.ts';
-import { type ProtectionMaps, VERIFIED_WAYS } from './maps.ts';
+import { type ProtectionMaps, VERIFIED_WAYS, type VerifiedLine } from './maps.ts';
 import type { MeterBucket } from './meter.ts';
 
 /** Units of expiry: 2^28 ns, about a quarter of a second; 32 bits of them last 36 years. */
@@ -16,6 +16,38 @@ const place = <R>($: Builder<R>, maps: ProtectionMaps, source: Address) => {
   const hash = keyedHash($, maps, leadingBits(source(), 64));
   return { line: hash.u32().and(maps.verified.maxEntries - 1), tag: hash.shr(32).u32().or(1) };
 };
+
+/** The place of a source in its line, or VERIFIED_WAYS where it has none that is still good. */
+function wayOf<R>(
+  $: Builder<R>,
+  line: View<(typeof VerifiedLine)['fields']>,
+  tag: Int<32>,
+  now: Int<64>,
+): Int<32> {
+  const way = $.let($.u32(VERIFIED_WAYS));
+  const expiry = now.shr(EXPIRY_SHIFT).u32();
+  for (let index = 0; index < VERIFIED_WAYS; index++) {
+    const entry = line.entries.at(index);
+    $.if(entry.tag.eq(tag).and(entry.until.gt(expiry)), () => {
+      way.set(index);
+    });
+  }
+  return way;
+}
+
+/** Whether a source is verified, without taking a token. */
+export function isVerified<R>($: Builder<R>, maps: ProtectionMaps, source: Address, now: Int<64>): Int<32> {
+  const found = $.let($.u32(0));
+  const { line, tag } = place($, maps, source);
+  $.lookup(maps.verified, line).match({
+    some: (entries) => {
+      $.if(wayOf($, entries, tag, now).lt(VERIFIED_WAYS), () => {
+        found.set(1);
+      });
+    },
+  });
+  return found;
+}
 
 /** What a source that may be verified gets: a place in its wide limit, none, or nothing because it is not verified. */
 export const Verified = { NO: 0, WITHIN: 1, OVER: 2 } as const;
@@ -35,14 +67,7 @@ export function verifiedSource<R>(
     const { line, tag } = place($, maps, source);
     $.lookup(maps.verified, line).match({
       some: (found) => {
-        const way = $.let($.u32(VERIFIED_WAYS));
-        const expiry = now.shr(EXPIRY_SHIFT).u32();
-        for (let index = 0; index < VERIFIED_WAYS; index++) {
-          const entry = found.entries.at(index);
-          $.if(entry.tag.eq(tag).and(entry.until.gt(expiry)), () => {
-            way.set(index);
-          });
-        }
+        const way = wayOf($, found, tag, now);
         $.if(way.lt(VERIFIED_WAYS), () => {
           const paid = found.entries.at(way.and(VERIFIED_WAYS - 1)).ref('paid');
           const ticks = now.shr(shift).u32();

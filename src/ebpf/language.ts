@@ -49,6 +49,11 @@ export {
   dump,
   LICENSE,
   type ProgramSpec,
+  TC,
+  tc,
+  type TcAction,
+  type TcBuilder,
+  type TcPacket,
   XDP,
   xdp,
   type XdpAction,
@@ -59,6 +64,7 @@ export {
 export { BytesValue } from './dsl/bytes-value.ts';
 export type { ScalarValue } from './dsl/memory.ts';
 export { Ref } from './dsl/ref.ts';
+export { type Socket, type SocketPointer, TCP_LISTEN } from './dsl/socket.ts';
 export { Elements, type ValueOf, type View, type Writable } from './dsl/view.ts';
 export {
   DslError,

@@ -12,7 +12,7 @@ export const KEYS = {
   hashStart: 0x243f_6a88_85a3_08d3n,
   hashMultiplier: 0x9e37_79b9_7f4a_7c15n,
   hashFinish: 0xbf58_476d_1ce4_e5b9n,
-  cookie: [1n, 2n, 3n, 4n],
+  cookie: [1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n].map((word) => word * 0x0101_0101_0101_0101n),
 };
 
 /** The data plane in the kernel under a clock that tests set, not attached to anything. */

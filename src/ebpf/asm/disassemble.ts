@@ -67,6 +67,7 @@ function jump(insn: Instruction, wide: boolean): string {
   if (name === 'exit') return 'exit';
   if (name === 'ja') return `goto ${where}`;
   if (name === 'call') {
+    if (insn.kernelFunction !== undefined) return `call kernel ${insn.kernelFunction}`;
     return insn.callee === undefined ? `call ${helperNames.get(insn.imm) ?? String(insn.imm)}` : `call ${insn.callee}`;
   }
   const operand = (insn.opcode & Source.REG) === 0 ? String(insn.imm) : register(insn.src, wide);

@@ -2,10 +2,12 @@ import { DslError } from '../errors.ts';
 import { type Instruction, slots } from './instruction.ts';
 import { LD_IMM64, Pseudo } from './opcode.ts';
 
-/** Where a reference leads once objects exist: a map's descriptor, and the slot where a function begins. */
+/** Where a reference leads once objects exist: a map's descriptor, the slot where a function begins, a function of the kernel. */
 export interface Resolution {
   mapDescriptor(name: string): number;
   functionSlot(name: string): number;
+  /** The number of a kernel function in the kernel's BTF. */
+  kernelFunction(name: string): number;
 }
 
 /** The slot number at which each instruction begins. */
@@ -39,6 +41,9 @@ export function encode(insns: readonly Instruction[], resolution: Resolution): B
     } else if (insn.callee !== undefined) {
       src = Pseudo.CALL;
       imm = resolution.functionSlot(insn.callee) - slot - 1;
+    } else if (insn.kernelFunction !== undefined) {
+      src = Pseudo.KERNEL_CALL;
+      imm = resolution.kernelFunction(insn.kernelFunction);
     }
     const at = slot * 8;
     if (insn.offset < -0x8000 || insn.offset > 0x7fff) {

@@ -18,6 +18,8 @@ export interface Instruction {
   readonly map?: string;
   /** The function that a BPF-to-BPF call goes to. */
   readonly callee?: string;
+  /** The function of the kernel that a call goes to. */
+  readonly kernelFunction?: string;
   /** The number of parameters that a call reads from r1 on. */
   readonly parameters?: number;
   /** The frame slot that `offset` (loads, stores) or `imm` (address arithmetic) counts from. */

@@ -19,7 +19,8 @@ import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
 import type { MapSpec } from './map.ts';
 import { type Exited, Maybe } from './maybe.ts';
-import type { Memory } from './memory.ts';
+import { addressRegister, type Memory } from './memory.ts';
+import type { SocketPointer } from './socket.ts';
 import { memoryOf, type View, viewOf, type Writable, writeType } from './view.ts';
 
 /** Flags of `$.update` (linux/bpf.h). */
@@ -217,6 +218,24 @@ export class Builder<R> {
     return new Int(emitter, 64, dst);
   }
 
+  /**
+   * Calls a function of the kernel by its name in the kernel's BTF; what it wants is looked up when the program is loaded, which
+   * fails with UnsupportedError where the kernel has none of that name.
+   */
+  callKernel(name: string, ...args: (ContextValue | SocketPointer | Int | number | object)[]): Int<32> {
+    const emitter = this.#emitter;
+    const operands = args.map((value): Operand => {
+      if (value instanceof Int) return value.operandIn(emitter);
+      if (typeof value === 'number') return BigInt(value);
+      if ('context' in value) return (value as ContextValue).context;
+      if ('socket' in value) return (value as SocketPointer).socket;
+      return addressRegister(memoryOf(value));
+    });
+    const dst = emitter.vreg();
+    emitter.emit({ op: 'kernelCall', name, args: operands, dst, note: name });
+    return new Int(emitter, 64, dst).u32();
+  }
+
   /** Calls a BPF function of this program. */
   invoke<P extends readonly Width[], W extends Width>(fn: Func<P, W>, ...args: FuncArguments<P>): Int<W> {
     return callFunction(this.#emitter, fn, args, (core) => new Builder(core));
@@ -254,6 +273,7 @@ export class Builder<R> {
       case 'map':
         return this.#emitter.mapPointer(value as MapSpec);
       case 'pointer':
+        if ('socket' in (value as object)) return (value as SocketPointer).socket;
         return addressRegister(memoryOf(value as object));
       case 'scalar':
         return value instanceof Int ? value.operandIn(this.#emitter) : BigInt.asUintN(64, BigInt(value as number));
@@ -310,14 +330,4 @@ export class Builder<R> {
 
 function zeroOf(type: Type): object {
   return decodeValue(type, Buffer.alloc(type.size)) as object;
-}
-
-function addressRegister(memory: Memory): Operand {
-  memory.check();
-  const { emitter, address } = memory;
-  if (typeof address.base !== 'number') return emitter.frameAddress(address.base.slot, address.offset);
-  if (address.offset === 0) return address.base;
-  const dst = emitter.vreg();
-  emitter.emit({ op: 'alu', alu: 'add', width: 64, dst, a: address.base, b: BigInt(address.offset) });
-  return dst;
 }

@@ -60,12 +60,15 @@ export class Emitter {
   readonly context: ProgramContext;
   readonly #pending = new Set<Pending>();
   readonly #freeSlots = new Map<number, number[]>();
+  #scopeSlots: { readonly slot: number; readonly size: number }[] = [];
   readonly states: BranchState[] = [];
   #blocks = 0;
   #depth = 0;
   #current: Block;
   #scope: Scope;
   #reachable = true;
+  /** How many exits were emitted so far. */
+  exits = 0;
 
   constructor(name: string, parameters: number, context: ProgramContext) {
     this.context = context;
@@ -123,6 +126,7 @@ export class Emitter {
 
   /** Leaves the function; what is emitted after this is dropped. */
   exit(value: Operand, note?: string): void {
+    this.exits++;
     this.#terminate({ op: 'exit', value, note });
     this.place(this.block(), false);
   }
@@ -151,11 +155,16 @@ export class Emitter {
   scoped<T>(body: () => T): T {
     const scope: Scope = { parent: this.#scope, emitter: this, open: true };
     this.#scope = scope;
+    const slots = this.#scopeSlots;
+    this.#scopeSlots = [];
     try {
       return body();
     } finally {
       scope.open = false;
       this.#scope = scope.parent!;
+      // Nothing made inside can be used from here on, so its memory is free.
+      for (const { slot, size } of this.#scopeSlots) this.#free(size, slot);
+      this.#scopeSlots = slots;
     }
   }
 
@@ -206,17 +215,28 @@ export class Emitter {
   /** A frame slot for the time of `use`; later ones may share its bytes. */
   withSlot<T>(size: number, use: (slot: number) => T): T {
     const rounded = Math.ceil(size / 8) * 8;
-    const free = this.#freeSlots.get(rounded) ?? [];
-    this.#freeSlots.set(rounded, free);
-    const slot = free.pop() ?? this.slot(rounded);
+    const slot = this.#take(rounded);
     const result = use(slot);
-    free.push(slot);
+    this.#free(rounded, slot);
     return result;
   }
 
-  /** A frame slot that stays. */
+  /** A frame slot that stays until the current scope ends. */
   slot(size: number): number {
-    return this.fn.frame.push(Math.ceil(size / 8) * 8) - 1;
+    const rounded = Math.ceil(size / 8) * 8;
+    const slot = this.#take(rounded);
+    this.#scopeSlots.push({ slot, size: rounded });
+    return slot;
+  }
+
+  #take(size: number): number {
+    return this.#freeSlots.get(size)?.pop() ?? this.fn.frame.push(size) - 1;
+  }
+
+  #free(size: number, slot: number): void {
+    const free = this.#freeSlots.get(size) ?? [];
+    this.#freeSlots.set(size, free);
+    free.push(slot);
   }
 
   frameAddress(slot: number, offset = 0): VReg {

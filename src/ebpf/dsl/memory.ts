@@ -68,3 +68,14 @@ export function scalarOperand(
   const number = new Int(emitter, width, operandFor(emitter, width, value));
   return isNetwork ? (number as Int<32>).toNetwork().operand() : number.operand();
 }
+
+/** The address of memory, in a register. */
+export function addressRegister(memory: Memory): Operand {
+  memory.check();
+  const { emitter, address } = memory;
+  if (typeof address.base !== 'number') return emitter.frameAddress(address.base.slot, address.offset);
+  if (address.offset === 0) return address.base;
+  const dst = emitter.vreg();
+  emitter.emit({ op: 'alu', alu: 'add', width: 64, dst, a: address.base, b: BigInt(address.offset) });
+  return dst;
+}

@@ -8,10 +8,24 @@ import type { ContextValue } from './helper-arguments.ts';
 import type { BranchState, Emitter, Test } from './emitter.ts';
 import { Int } from './int.ts';
 import { Maybe } from './maybe.ts';
-import { type View, viewOf } from './view.ts';
+import { addressRegister } from './memory.ts';
+import { type Socket, withTcpSocket } from './socket.ts';
+import { memoryOf, type View, viewOf } from './view.ts';
 
-/** Offsets in `struct xdp_md` (linux/bpf.h); the verifier makes pointers of the first two. */
-const XdpMd = { data: 0, dataEnd: 4, ingressIfindex: 12, rxQueueIndex: 16 } as const;
+/** Where a context has the packet's bounds, of which the verifier makes pointers, and what came with it. */
+export interface ContextLayout {
+  readonly data: number;
+  readonly dataEnd: number;
+  readonly ingressIfindex: number;
+  readonly rxQueue: number;
+  /** Bytes of the whole packet, where it may have more than lies in one piece. */
+  readonly length?: number;
+}
+
+/** `struct xdp_md` (linux/bpf.h). */
+export const XDP_CONTEXT: ContextLayout = { data: 0, dataEnd: 4, ingressIfindex: 12, rxQueue: 16 };
+/** `struct __sk_buff` (linux/bpf.h). */
+export const SKB_CONTEXT: ContextLayout = { data: 76, dataEnd: 80, ingressIfindex: 36, rxQueue: 12, length: 0 };
 
 /** Where the cursor stands: at `offset` bytes behind the register `base`. A new generation begins with each resize. */
 interface CursorState {
@@ -26,11 +40,13 @@ export class Packet<R> implements ContextValue, BranchState {
   readonly context: number;
   readonly #core: BuilderCore<R>;
   readonly #emitter: Emitter;
+  readonly #layout: ContextLayout;
   #state: CursorState;
   #generations = 0;
 
-  constructor(core: BuilderCore<R>, context: number) {
+  constructor(core: BuilderCore<R>, context: number, layout: ContextLayout) {
     this.context = context;
+    this.#layout = layout;
     this.#core = core;
     this.#emitter = core.emitter;
     this.#state = this.#loaded();
@@ -107,13 +123,18 @@ export class Packet<R> implements ContextValue, BranchState {
     return new Int(emitter, 64, dst).sub(offset);
   }
 
+  /** Traffic control only: bytes of the whole packet, also of what lies in fragments of the buffer. */
+  totalLength(): Int<32> {
+    return this.#metadata(this.#layout.length!, 'len');
+  }
+
   /** Number of the interface that the frame came in by. */
   ingressInterface(): Int<32> {
-    return this.#metadata(XdpMd.ingressIfindex, 'ingress_ifindex');
+    return this.#metadata(this.#layout.ingressIfindex, 'ingress_ifindex');
   }
 
   receiveQueue(): Int<32> {
-    return this.#metadata(XdpMd.rxQueueIndex, 'rx_queue_index');
+    return this.#metadata(this.#layout.rxQueue, 'rx_queue_index');
   }
 
   /** Moves the start of the frame: negative makes room in front. Every view is void afterwards and the cursor at the start. */
@@ -124,6 +145,22 @@ export class Packet<R> implements ContextValue, BranchState {
   /** Moves the end of the frame: negative cuts. Every view is void afterwards and the cursor at the start. */
   adjustTail(delta: Int<32> | number): Maybe<void, R> {
     return this.#resize(helpers.xdp_adjust_tail.id, delta, 'adjustTail');
+  }
+
+  /**
+   * Traffic control only: makes the first `bytes` of the packet readable where they lie in fragments of the buffer. Every view is
+   * void afterwards and the cursor at the start.
+   */
+  pull(bytes: Int<32> | number): Maybe<void, R> {
+    return this.#resize(helpers.skb_pull_data.id, bytes, 'pull');
+  }
+
+  /**
+   * Looks up the TCP socket of a tuple (`struct bpf_sock_tuple`: addresses and ports of the sender first, network order) in the
+   * packet's network namespace. `some` cannot leave the program: its reference is dropped where it ends. Linux 5.2.
+   */
+  tcpSocket(tuple: object, size: number, some: (socket: Socket<R>) => void): void {
+    withTcpSocket(this.#core, this, addressRegister(memoryOf(tuple)), size, some);
   }
 
   save(): CursorState {
@@ -181,14 +218,14 @@ export class Packet<R> implements ContextValue, BranchState {
       op: 'load',
       size: 4,
       dst: base,
-      from: { base: this.context, offset: XdpMd.data },
+      from: { base: this.context, offset: this.#layout.data },
       note: 'data',
     });
     this.#emitter.emit({
       op: 'load',
       size: 4,
       dst: end,
-      from: { base: this.context, offset: XdpMd.dataEnd },
+      from: { base: this.context, offset: this.#layout.dataEnd },
       note: 'data_end',
     });
     return { base, offset: 0, end, generation };

@@ -8,7 +8,7 @@ import { finishBody } from './func.ts';
 import { Int } from './int.ts';
 import type { MapSpec } from './map.ts';
 import type { Exited } from './maybe.ts';
-import { Packet } from './packet.ts';
+import { type ContextLayout, Packet, SKB_CONTEXT, XDP_CONTEXT } from './packet.ts';
 
 /** What an XDP program can do with a frame (`enum xdp_action`, linux/bpf.h). */
 export interface XdpAction {
@@ -48,29 +48,72 @@ export interface ProgramSpec {
 
 export const LICENSE = 'Dual MIT/GPL';
 
-/** Writes an XDP program: runs `body` once, now, which emits the instructions. @throws DslError at the author's line. */
-export function xdp(name: string, body: ($: XdpBuilder, packet: XdpPacket) => XdpVerdict | Exited): ProgramSpec {
+/** What a traffic-control program can say of a packet (linux/pkt_cls.h). */
+export interface TcAction {
+  readonly kind: 'tc-action';
+  readonly name: 'UNSPEC' | 'OK' | 'SHOT';
+  readonly code: number;
+}
+
+/** UNSPEC leaves the packet to the programs that come after, and to the stack. */
+export const TC = {
+  UNSPEC: Object.freeze({ kind: 'tc-action', name: 'UNSPEC', code: -1 } as const),
+  OK: Object.freeze({ kind: 'tc-action', name: 'OK', code: 0 } as const),
+  SHOT: Object.freeze({ kind: 'tc-action', name: 'SHOT', code: 2 } as const),
+} as const;
+
+/** The builder of a traffic-control program. */
+export type TcBuilder = Builder<TcAction>;
+export type TcPacket = Packet<TcAction>;
+
+interface Action {
+  readonly name: string;
+  readonly code: number;
+}
+
+function program<R extends Action | Int<32>>(
+  name: string,
+  type: number,
+  prefix: string,
+  layout: ContextLayout,
+  body: ($: Builder<R>, packet: Packet<R>) => R | Exited,
+): ProgramSpec {
   const context: ProgramContext = { functions: new Map(), maps: new Map() };
   const emitter = new Emitter(name, 1, context);
-  const core = new BuilderCore<XdpVerdict>(emitter, (verdict): { operand: Operand; note?: string } =>
+  const core = new BuilderCore<R>(emitter, (verdict): { operand: Operand; note?: string } =>
     verdict instanceof Int
       ? { operand: verdict.operandIn(emitter) }
-      : { operand: BigInt(verdict.code), note: `XDP_${verdict.name}` },
+      : { operand: BigInt(verdict.code), note: `${prefix}_${verdict.name}` },
   );
-  const packet = new Packet(core, emitter.fn.params[0]!);
+  const packet = new Packet(core, emitter.fn.params[0]!, layout);
   finishBody(core, body(new Builder(core), packet), name);
   return Object.freeze({
     name,
-    type: ProgramType.XDP,
+    type,
     license: LICENSE,
     functions: [emitter.fn, ...context.functions.values()],
     maps: [...context.maps.values()],
   });
 }
 
-/** Compiles a program to instructions. */
-export function compile({ functions }: ProgramSpec, backend: Backend = 'optimizing'): CompiledCode {
-  return compileFunctions(functions, backend);
+/** Writes an XDP program: runs `body` once, now, which emits the instructions. @throws DslError at the author's line. */
+export function xdp(name: string, body: ($: XdpBuilder, packet: XdpPacket) => XdpVerdict | Exited): ProgramSpec {
+  return program<XdpVerdict>(name, ProgramType.XDP, 'XDP', XDP_CONTEXT, body);
+}
+
+/** Writes a traffic-control program (`BPF_PROG_TYPE_SCHED_CLS`), as `xdp` writes an XDP program. */
+export function tc(name: string, body: ($: TcBuilder, packet: TcPacket) => TcAction | Exited): ProgramSpec {
+  return program<TcAction>(name, ProgramType.SCHED_CLS, 'TC_ACT', SKB_CONTEXT, body);
+}
+
+const compiled = new WeakMap<ProgramSpec, CompiledCode>();
+
+/** Compiles a program to instructions; what was compiled once is not compiled again. */
+export function compile(spec: ProgramSpec, backend: Backend = 'optimizing'): CompiledCode {
+  if (backend !== 'optimizing') return compileFunctions(spec.functions, backend);
+  const known = compiled.get(spec) ?? compileFunctions(spec.functions, backend);
+  compiled.set(spec, known);
+  return known;
 }
 
 /** The program as text at each step of compilation. */

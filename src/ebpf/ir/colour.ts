@@ -38,16 +38,23 @@ class Colourer {
   readonly #neighbours = new Map<number, Set<number>>();
   readonly #physicalNeighbours: Set<number>[] = Array.from({ length: REGISTERS }, () => new Set());
   readonly #degree = new Map<number, number>();
-  readonly #moves: Move[] = [];
+  /** Copies to be looked at, in order, from `nextWaiting` on. */
+  readonly #waiting: Move[] = [];
+  #nextWaiting = 0;
   readonly #movesOf = new Map<number, Move[]>();
   readonly #alias = new Map<number, number>();
   readonly #removed = new Set<number>();
   readonly #stack: number[] = [];
   readonly #remaining: Set<number>;
+  /** Of those that remain, the ones with fewer neighbours than there are registers. */
+  readonly #light: Set<number>;
+  /** What spilling a node costs that others were merged into. */
+  readonly #cost = new Map<number, number>();
 
   constructor(graph: InterferenceGraph) {
     this.#graph = graph;
     this.#remaining = new Set(graph.nodes);
+    this.#light = new Set(graph.nodes);
     for (const node of graph.nodes) {
       this.#neighbours.set(node, new Set());
       this.#degree.set(node, 0);
@@ -55,7 +62,7 @@ class Colourer {
     for (let at = 0; at < graph.edges.length; at += 2) this.#addEdge(graph.edges[at]!, graph.edges[at + 1]!);
     for (const [dst, src] of graph.moves) {
       const move: Move = { dst, src, state: 'waiting' };
-      this.#moves.push(move);
+      this.#waiting.push(move);
       for (const node of [dst, src]) {
         const list = this.#movesOf.get(node) ?? [];
         list.push(move);
@@ -65,10 +72,9 @@ class Colourer {
   }
 
   run(): Colouring {
-    const waiting = this.#moves;
     while (this.#remaining.size > 0) {
       if (this.#simplify()) continue;
-      const move = waiting.find((candidate) => candidate.state === 'waiting');
+      const move = this.#nextMove();
       if (move) {
         this.#coalesce(move);
         continue;
@@ -77,6 +83,16 @@ class Colourer {
       this.#push(this.#cheapest());
     }
     return this.#select();
+  }
+
+  /** The next copy that may be merged, if any. */
+  #nextMove(): Move | undefined {
+    for (;;) {
+      const move = this.#waiting[this.#nextWaiting];
+      if (!move) return undefined;
+      this.#nextWaiting++;
+      if (move.state === 'waiting') return move;
+    }
   }
 
   #interferes(a: number, b: number): boolean {
@@ -97,7 +113,9 @@ class Colourer {
       this.#physicalNeighbours[node]!.add(other);
     } else {
       this.#neighbours.get(node)!.add(other);
-      this.#degree.set(node, this.#degree.get(node)! + 1);
+      const degree = this.#degree.get(node)! + 1;
+      this.#degree.set(node, degree);
+      if (degree === REGISTERS) this.#light.delete(node);
     }
   }
 
@@ -115,8 +133,8 @@ class Colourer {
 
   /** Sets aside a node that is sure to find a colour; those with copies wait for their chance to be merged. */
   #simplify(): boolean {
-    for (const node of this.#remaining) {
-      if (this.#degreeOf(node) >= REGISTERS || this.#openMoves(node).length > 0) continue;
+    for (const node of this.#light) {
+      if (this.#openMoves(node).length > 0) continue;
       this.#push(node);
       return true;
     }
@@ -131,25 +149,33 @@ class Colourer {
 
   #takeOut(node: number): void {
     this.#remaining.delete(node);
+    this.#light.delete(node);
     this.#removed.add(node);
     for (const other of this.#neighbours.get(node)!) {
       if (isPhysical(other) || this.#removed.has(other)) continue;
       const degree = this.#degree.get(other)!;
       this.#degree.set(other, degree - 1);
-      if (degree === REGISTERS) this.#enableMoves([other, ...this.#adjacent(other)]);
+      if (degree !== REGISTERS) continue;
+      if (this.#remaining.has(other)) this.#light.add(other);
+      this.#enableMoves([other, ...this.#adjacent(other)]);
     }
   }
 
   /** Copies that were put off may be safe to merge now that a neighbour's degree fell. */
   #enableMoves(nodes: readonly number[]): void {
     for (const node of nodes) {
-      for (const move of this.#movesOf.get(node) ?? []) if (move.state === 'active') move.state = 'waiting';
+      for (const move of this.#movesOf.get(node) ?? []) {
+        if (move.state !== 'active') continue;
+        move.state = 'waiting';
+        this.#waiting.push(move);
+      }
     }
   }
 
   #resolve(node: number): number {
     let at = node;
     for (let next = this.#alias.get(at); next !== undefined; next = this.#alias.get(at)) at = next;
+    if (at !== node) this.#alias.set(node, at); // the next look is short
     return at;
   }
 
@@ -188,10 +214,12 @@ class Colourer {
 
   #merge(kept: number, merged: number): void {
     this.#alias.set(merged, kept);
+    this.#cost.set(kept, this.#costOf(kept) + this.#costOf(merged));
     const moves = this.#movesOf.get(kept) ?? [];
     moves.push(...this.#openMoves(merged));
     this.#movesOf.set(kept, moves);
     this.#remaining.delete(merged);
+    this.#light.delete(merged);
     for (const other of this.#adjacent(merged)) {
       this.#addEdge(other, kept);
     }
@@ -200,12 +228,10 @@ class Colourer {
 
   /** Gives up merging the copies of one light node, so that it can be set aside. */
   #freeze(): boolean {
-    for (const node of this.#remaining) {
-      if (this.#degreeOf(node) >= REGISTERS) continue;
-      for (const move of this.#openMoves(node)) move.state = 'done';
-      return true;
-    }
-    return false;
+    const [node] = this.#light;
+    if (node === undefined) return false;
+    for (const move of this.#openMoves(node)) move.state = 'done';
+    return true;
   }
 
   #cheapest(): number {
@@ -219,11 +245,7 @@ class Colourer {
   }
 
   #costOf(node: number): number {
-    let cost = this.#graph.spillCost.get(node) ?? 0;
-    for (const [merged] of this.#alias) {
-      if (this.#resolve(merged) === node) cost += this.#graph.spillCost.get(merged) ?? 0;
-    }
-    return cost;
+    return this.#cost.get(node) ?? this.#graph.spillCost.get(node) ?? 0;
   }
 
   #select(): Colouring {

@@ -30,8 +30,10 @@ function text(op: Op | Terminator): string {
     case 'mapValue':
       return `${operand(op.dst)} = value of ${op.map}+${String(op.offset)}`;
     case 'call':
+    case 'kernelCall':
     case 'invoke': {
-      const callee = op.op === 'call' ? `helper ${String(op.helper)}` : op.callee;
+      const callee =
+        op.op === 'call' ? `helper ${String(op.helper)}` : op.op === 'kernelCall' ? `kernel ${op.name}` : op.callee;
       return `${op.dst === undefined ? '' : `${operand(op.dst)} = `}call ${callee}(${op.args.map(operand).join(', ')})`;
     }
     case 'jump':

@@ -56,6 +56,8 @@ export type Op = Common &
     | { readonly op: 'map'; readonly dst: VReg; readonly map: string }
     | { readonly op: 'mapValue'; readonly dst: VReg; readonly map: string; readonly offset: number }
     | { readonly op: 'call'; readonly helper: number; readonly args: readonly Operand[]; readonly dst?: VReg }
+    /** A function of the kernel, found by name in its BTF. */
+    | { readonly op: 'kernelCall'; readonly name: string; readonly args: readonly Operand[]; readonly dst?: VReg }
     | { readonly op: 'invoke'; readonly callee: string; readonly args: readonly Operand[]; readonly dst?: VReg }
   );
 
@@ -120,6 +122,7 @@ function operandsOf(op: Op | Terminator): Operand[] {
     case 'atomic':
       return [...addressBase(op.to), op.src, ...(op.expected === undefined ? [] : [op.expected])];
     case 'call':
+    case 'kernelCall':
     case 'invoke':
       return [...op.args];
     case 'exit':
@@ -139,7 +142,7 @@ export function opDef(op: Op): VReg | undefined {
 
 /** Whether an operation may go when nobody reads its result. */
 export function isPure(op: Op): boolean {
-  return !(op.op === 'store' || op.op === 'atomic' || op.op === 'call' || op.op === 'invoke');
+  return !(op.op === 'store' || op.op === 'atomic' || op.op === 'call' || op.op === 'kernelCall' || op.op === 'invoke');
 }
 
 /** The same operation with its read operands replaced; addresses keep registers only. */
@@ -171,6 +174,7 @@ export function mapUses<T extends Op | Terminator>(op: T, replace: (operand: Ope
         ...(op.expected === undefined ? {} : { expected: replace(op.expected) }),
       };
     case 'call':
+    case 'kernelCall':
     case 'invoke':
       return { ...op, args: op.args.map(replace) };
     case 'exit':

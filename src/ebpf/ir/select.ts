@@ -123,6 +123,8 @@ class Selector {
         return emit(LD_IMM64, { dst: op.dst, src: Pseudo.MAP_VALUE, map: op.map, imm: op.offset });
       case 'call':
         return this.#call(emit, op.args, op.dst, { imm: op.helper });
+      case 'kernelCall':
+        return this.#call(emit, op.args, op.dst, { kernelFunction: op.name });
       case 'invoke':
         return this.#call(emit, op.args, op.dst, { callee: op.callee });
     }

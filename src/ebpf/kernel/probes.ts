@@ -52,7 +52,7 @@ export function probeMapType(type: keyof typeof MAP_PROBES): Feature {
 function loadProbe(programType: number, helper?: number): { ok: boolean; log: string } {
   const call = helper === undefined ? [] : [instruction(Class.JMP | Jump.call, { imm: helper })];
   const code = [...call, instruction(Class.ALU64 | Alu.mov, { dst: 0, imm: 0 }), instruction(Class.JMP | Jump.exit)];
-  const insns = encode(code, { mapDescriptor: () => 0, functionSlot: () => 0 });
+  const insns = encode(code, { mapDescriptor: () => 0, functionSlot: () => 0, kernelFunction: () => 0 });
   const log = Buffer.alloc(1 << 14);
   const license = Buffer.from('GPL\0');
   const attributes = attribute(attr.programLoad, {

@@ -10,6 +10,7 @@ import { commandError, objectInfo, openById, openCommand, tryCommand } from '../
 import { Descriptor } from '../sys/descriptor.ts';
 import { addressOf } from '../sys/libc.ts';
 import { BpfMap } from './bpf-map.ts';
+import { kernelFunctionId } from './kernel-btf.ts';
 import { loadBtf } from './btf-object.ts';
 import { openPinned, pinObject } from './pin.ts';
 import { VerifierError } from './verifier-error.ts';
@@ -106,6 +107,7 @@ export class Program implements Disposable {
       const insns = encode(code.insns, {
         mapDescriptor: (name) => maps.get(name)!.fd,
         functionSlot: (name) => starts.get(name)!,
+        kernelFunction: kernelFunctionId,
       });
       return new Program(loadInstructions(spec, code, insns), spec.name, insns.length / 8, maps, made);
     } catch (error) {

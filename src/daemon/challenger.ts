@@ -1,0 +1,89 @@
+/** Which form of challenge this kernel and host can do, and what the host's own stack takes part in. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { interfaceIndex, type Feature, probeHelper, probeKernelFunction, readInterface, UnsupportedError } from '../ebpf/index.ts';
+import type { Challenger, Form, Stack } from '../dataplane/challenge.ts';
+import type { Policy } from '../policy/policy.ts';
+
+const SYSCTLS = '/proc/sys/net/ipv4';
+/** The value of tcp_syncookies that makes the kernel take cookies at any time. */
+const UNCONDITIONAL = '2';
+
+/** What each form needs of the kernel. */
+export function formFeature(form: Form): Feature | undefined {
+  if (form === 'assign') return probeKernelFunction('bpf_sk_assign_tcp_reqsk', '6.9');
+  if (form === 'kernel') return probeHelper('tcp_raw_gen_syncookie_ipv4');
+  return undefined;
+}
+
+/** What a policy's form came to here. */
+export interface Settled {
+  readonly challenger: Challenger | undefined;
+  /** What was taken and why, or why nothing could be. */
+  readonly note: string;
+}
+
+function readSysctl(name: string): string {
+  try {
+    return readFileSync(`${SYSCTLS}/${name}`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+function readStack(mtu: number): Stack {
+  const on = (name: string): boolean => readSysctl(name) !== '0';
+  return {
+    timestamps: on('tcp_timestamps'),
+    sack: on('tcp_sack'),
+    windowScaling: on('tcp_window_scaling'),
+    ecn: on('tcp_ecn'),
+    mtu,
+  };
+}
+
+/** Settles the form for an interface of this network namespace. @throws UnsupportedError for a form asked for by name that this kernel lacks. */
+export function settleChallenger(policy: Policy, interfaceName: string): Settled {
+  const { form, services, setSysctls } = policy;
+  if (services.every(({ challenge }) => challenge === 'off')) return { challenger: undefined, note: 'challenges are off' };
+  const index = interfaceIndex(interfaceName);
+  const stack = readStack(index === undefined ? 1500 : readInterface(index).mtu);
+  const take = (chosen: Form, why: string): Settled => ({
+    challenger: { form: chosen, stack },
+    note: form === chosen ? `challenge: ${chosen}` : `challenge: ${chosen} (${why})`,
+  });
+  const has = (wanted: Form): boolean => {
+    const feature = formFeature(wanted);
+    if (!feature || feature.available) return true;
+    if (form === wanted) throw new UnsupportedError(feature.name, feature.since);
+    return false;
+  };
+  if (form === 'reset') return take('reset', '');
+  if (form !== 'kernel' && has('assign')) return take('assign', 'cookies that traffic control accepts');
+  if (has('kernel')) {
+    if (readSysctl('tcp_syncookies') === UNCONDITIONAL || setSysctls) return take('kernel', "the kernel's own cookies");
+    return {
+      challenger: undefined,
+      note: 'no challenge: the form kernel needs net.ipv4.tcp_syncookies=2; set it, or allow it with challenge.set-sysctls = true. What is over a limit is dropped',
+    };
+  }
+  return { challenger: undefined, note: 'no challenge: this kernel has no SYN cookies for XDP (Linux 6.0). What is over a limit is dropped' };
+}
+
+/** Sets what a form needs, until it is disposed of; only where the policy allows it. */
+export class Sysctls implements Disposable {
+  readonly #before = new Map<string, string>();
+
+  constructor({ setSysctls }: Policy, challenger: Challenger | undefined) {
+    if (!setSysctls || challenger?.form !== 'kernel') return;
+    const name = 'tcp_syncookies';
+    const before = readSysctl(name);
+    if (before === UNCONDITIONAL) return;
+    this.#before.set(name, before);
+    writeFileSync(`${SYSCTLS}/${name}`, UNCONDITIONAL);
+  }
+
+  [Symbol.dispose](): void {
+    for (const [name, value] of this.#before) writeFileSync(`${SYSCTLS}/${name}`, value);
+    this.#before.clear();
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * The other half of the form `assign`, in traffic control: takes the ACK that brings a cookie back and makes a connection of it. It
+ * returns at once unless a challenge was sent lately.
+ */
+import { type Int, type ProgramSpec, struct, tc, TC, TCP_LISTEN, u16, u32, u8, bytes, type TcAction } from '../ebpf/language.ts';
+import { TCP_FLAG } from '../net/headers.ts';
+import type { Policy } from '../policy/policy.ts';
+import { OUR_WINDOW_SCALE } from './answer.ts';
+import type { Stack } from './challenge.ts';
+import type { Clock } from './clock.ts';
+import { redeem } from './cookie.ts';
+import { Tuple4, Tuple6, TUPLE_SIZE } from './listener.ts';
+import type { ProtectionMaps } from './maps.ts';
+import { byFamily, parseLink, parseSegment } from './parse.ts';
+import { parseSynOptions, Present } from './syn-options.ts';
+import { remember } from './verified.ts';
+
+/** `struct bpf_tcp_req_attrs` (include/net/tcp.h, Linux 6.9). */
+const RequestAttributes = struct('bpf_tcp_req_attrs', {
+  tsval: u32,
+  tsecr: u32,
+  mss: u16,
+  ourWindowScale: u8,
+  theirWindowScale: u8,
+  ecn: u8,
+  windowScale: u8,
+  sack: u8,
+  timestamps: u8,
+  microseconds: u8,
+  reserved: bytes(3),
+});
+
+/** Headers lie in the first bytes; more than these a SYN's answer never has. */
+const LINEAR = 256;
+const NO_SCALE = 15;
+
+/** The program that accepts what was challenged. Needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
+export function acceptProgram(policy: Policy, maps: ProtectionMaps, clock: Clock, stack: Stack): ProgramSpec {
+  return tc('seawall_accept', ($, packet) => {
+    const leave = (): TcAction => TC.UNSPEC;
+    const now = clock.coarse($);
+    $.if($.at(maps.activity, 0).challengedUntil.le(now), leave);
+    const total = packet.totalLength();
+    const wanted = $.let(total);
+    $.if(wanted.gt(LINEAR), () => {
+      wanted.set(LINEAR);
+    });
+    $.if(packet.remaining().lt(wanted.u64()), () => {
+      packet.pull(wanted).orExit(TC.UNSPEC);
+    });
+    packet.restart();
+    const link = parseLink($, packet, leave);
+    return byFamily($, link, leave, (family) => {
+      const rules = { fragments: { first: 'drop', later: 'drop' }, lengths: 'trust' } as const;
+      const segment = parseSegment($, packet, family, link.offset, leave, rules);
+      const { tcp, source, destination } = segment;
+      $.if(tcp.flags.and(TCP_FLAG.ACK | TCP_FLAG.SYN | TCP_FLAG.RST).ne(TCP_FLAG.ACK), leave);
+      const options = parseSynOptions($, packet, segment, leave);
+      const timestamps = $.let(options.present.and(stack.timestamps ? Present.TIMESTAMPS : 0));
+      const echo = $.let(swapped(options.echo));
+      const tsval = $.let(swapped(options.timestamp));
+      const [from, to] = [source(), destination()];
+      const ports = tcp.source.raw().u32().or(tcp.dest.raw().u32().shl(16));
+      const tuple = family === 4 ? $.stack(Tuple4) : $.stack(Tuple6);
+      if (family === 4) tuple.set({ saddr: from[0]!.u32(), daddr: to[0]!.u32(), ports } as never);
+      else tuple.set({ saddr0: from[0]!, saddr1: from[1]!, daddr0: to[0]!, daddr1: to[1]!, ports } as never);
+      const accepted = $.let($.u32(0));
+      packet.tcpSocket(tuple, TUPLE_SIZE[family], (socket) => {
+        $.if(socket.state.eq(TCP_LISTEN), () => {
+          const redeemed = redeem($, maps, segment, { timestamps, echo }, now);
+          $.if(redeemed.valid.ne(0), () => {
+            const attributes = $.stack(RequestAttributes);
+            attributes.set({ mss: redeemed.mss.u16(), ecn: redeemed.ecn.u8(), sack: redeemed.sack.u8() });
+            $.if(redeemed.windowScale.ne(NO_SCALE), () => {
+              attributes.set({
+                windowScale: 1,
+                ourWindowScale: OUR_WINDOW_SCALE,
+                theirWindowScale: redeemed.windowScale.u8(),
+              });
+            });
+            $.if(timestamps.ne(0), () => {
+              attributes.set({ timestamps: 1, tsval, tsecr: echo });
+            });
+            socket.asTcp().match({
+              some: (listener) => {
+                const failure = $.callKernel('bpf_sk_assign_tcp_reqsk', packet, listener, attributes, RequestAttributes.size);
+                $.if(failure.eq(0), () => {
+                  accepted.set(1);
+                });
+              },
+            });
+          });
+        });
+      });
+      $.if(accepted.ne(0), () => {
+        remember($, maps, source, policy.remember, now);
+      });
+      return TC.UNSPEC;
+    });
+  });
+}
+
+/** A number that lies in memory in network order, in host order. */
+const swapped = (word: Int<32>): Int<32> => word.toNetwork().raw();

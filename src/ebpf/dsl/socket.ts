@@ -1,0 +1,94 @@
+import type { CompareName } from '../asm/opcode.ts';
+import { DslError } from '../errors.ts';
+import type { Operand } from '../ir/ir.ts';
+import { CallSite } from '../source-location.ts';
+import { helpers } from '../uapi/helpers.gen.ts';
+import type { BuilderCore } from './blocks.ts';
+import type { Emitter } from './emitter.ts';
+import type { ContextValue } from './helper-arguments.ts';
+import { Int } from './int.ts';
+import { Maybe } from './maybe.ts';
+
+/** Offset of `state` in `struct bpf_sock` (linux/bpf.h). */
+const SOCK_STATE = 72;
+
+/** `TCP_LISTEN` (include/net/tcp_states.h). */
+export const TCP_LISTEN = 10;
+
+/** Something that can be handed to a helper or kernel function that wants a socket. */
+export interface SocketPointer {
+  readonly socket: number;
+}
+
+/** A socket that a look-up gave. The reference to it is dropped at the end of the block it was given to. */
+export class Socket<R> implements SocketPointer {
+  readonly socket: number;
+  readonly #core: BuilderCore<R>;
+
+  constructor(core: BuilderCore<R>, register: number) {
+    this.#core = core;
+    this.socket = register;
+  }
+
+  /** The state of a TCP socket, `TCP_LISTEN` say. */
+  get state(): Int<32> {
+    const { emitter } = this.#core;
+    const dst = emitter.vreg();
+    emitter.emit({ op: 'load', size: 4, dst, from: { base: this.socket, offset: SOCK_STATE }, note: 'sk->state' });
+    return new Int(emitter, 32, dst);
+  }
+
+  /** The same socket as a full TCP socket, if it is one. Linux 5.9. */
+  asTcp(): Maybe<SocketPointer, R> {
+    const { emitter } = this.#core;
+    const dst = emitter.vreg();
+    emitter.emit({ op: 'call', helper: helpers.skc_to_tcp_sock.id, args: [this.socket], dst, note: 'skc_to_tcp_sock' });
+    const compare: CompareName = 'ne';
+    return new Maybe(
+      this.#core,
+      { kind: 'compare', compare, width: 64, a: dst, b: 0n },
+      () => ({ socket: dst }),
+      'the result of asTcp',
+    );
+  }
+}
+
+/** In the network namespace of the packet's device (BPF_F_CURRENT_NETNS). */
+const CURRENT_NETNS = (1n << 64n) - 1n;
+
+/**
+ * Looks up the TCP socket of a tuple (`struct bpf_sock_tuple`). `some` runs where there is one; it cannot leave the program, so the
+ * reference is dropped on every path.
+ */
+export function withTcpSocket<R>(
+  core: BuilderCore<R>,
+  context: ContextValue,
+  tuple: Operand,
+  size: number,
+  some: (socket: Socket<R>) => void,
+): void {
+  const emitter: Emitter = core.emitter;
+  const dst = emitter.vreg();
+  emitter.emit({
+    op: 'call',
+    helper: helpers.skc_lookup_tcp.id,
+    args: [context.context, tuple, BigInt(size), CURRENT_NETNS, 0n],
+    dst,
+    note: 'skc_lookup_tcp',
+  });
+  core.either(
+    { kind: 'compare', compare: 'ne', width: 64, a: dst, b: 0n },
+    () => {
+      const before = emitter.exits;
+      some(new Socket(core, dst));
+      if (emitter.exits !== before) {
+        throw new DslError(
+          'leave with a socket: the block leaves the program before its socket is released; carry the outcome out with $.let',
+          new CallSite().location,
+        );
+      }
+      emitter.emit({ op: 'call', helper: helpers.sk_release.id, args: [dst], note: 'sk_release' });
+    },
+    undefined,
+  );
+}

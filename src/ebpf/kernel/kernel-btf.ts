@@ -1,0 +1,71 @@
+/** The kernel's own type information, as far as finding functions goes (Documentation/bpf/btf.rst). */
+import { readFileSync } from 'node:fs';
+import { UnsupportedError } from '../errors.ts';
+import type { Feature } from './probes.ts';
+
+const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
+const HEADER = { length: 4, typeOffset: 8, typeLength: 12, stringOffset: 16 } as const;
+const TYPE_SIZE = 12;
+const Kind = { INT: 1, ARRAY: 3, STRUCT: 4, UNION: 5, ENUM: 6, FUNC: 12, FUNC_PROTO: 13, VAR: 14, DATASEC: 15, DECL_TAG: 17, ENUM64: 19 } as const;
+
+/** Bytes behind the common part of a type, by kind and number of members. */
+function extraBytes(kind: number, members: number): number {
+  switch (kind) {
+    case Kind.INT:
+    case Kind.VAR:
+    case Kind.DECL_TAG:
+      return 4;
+    case Kind.ARRAY:
+      return 12;
+    case Kind.STRUCT:
+    case Kind.UNION:
+    case Kind.DATASEC:
+    case Kind.ENUM64:
+      return 12 * members;
+    case Kind.ENUM:
+    case Kind.FUNC_PROTO:
+      return 8 * members;
+    default:
+      return 0;
+  }
+}
+
+let known: ReadonlyMap<string, number> | undefined;
+
+/** Numbers of all functions by name; empty where the kernel has no BTF. Read once. */
+function kernelFunctions(): ReadonlyMap<string, number> {
+  if (known) return known;
+  const found = new Map<string, number>();
+  let btf: Buffer;
+  try {
+    btf = readFileSync(KERNEL_BTF);
+  } catch {
+    return (known = found);
+  }
+  const header = btf.readUInt32LE(HEADER.length);
+  const start = header + btf.readUInt32LE(HEADER.typeOffset);
+  const end = start + btf.readUInt32LE(HEADER.typeLength);
+  const strings = header + btf.readUInt32LE(HEADER.stringOffset);
+  for (let at = start, id = 1; at < end; id++) {
+    const info = btf.readUInt32LE(at + 4);
+    const kind = (info >>> 24) & 0x1f;
+    if (kind === Kind.FUNC) {
+      const name = strings + btf.readUInt32LE(at);
+      found.set(btf.toString('latin1', name, btf.indexOf(0, name)), id);
+    }
+    at += TYPE_SIZE + extraBytes(kind, info & 0xffff);
+  }
+  return (known = found);
+}
+
+/** The number of a kernel function. @throws UnsupportedError where this kernel has none of that name. */
+export function kernelFunctionId(name: string, since = 'a later release'): number {
+  const id = kernelFunctions().get(name);
+  if (id === undefined) throw new UnsupportedError(`kernel function ${name}`, since);
+  return id;
+}
+
+/** Whether the kernel has a function of this name in its BTF. */
+export function probeKernelFunction(name: string, since: string): Feature {
+  return { name: `kernel function ${name}`, available: kernelFunctions().has(name), since };
+}
