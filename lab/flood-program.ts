@@ -3,7 +3,7 @@ import { arrayMap, type Int, type ProgramSpec, struct, u64, XDP, xdp, type XdpBu
 import { addressBytes, ipv4Number } from '../src/net/address.ts';
 import { frame, ethernet, ipv4, tcp } from '../src/net/build.ts';
 import { foldSum, halves, pseudoHeaderSum, sumWords } from '../src/net/checksum.ts';
-import { Eth, IPPROTO, Ipv4, Tcp } from '../src/net/headers.ts';
+import { ETH_P, Eth, IPPROTO, Ipv4, Ipv6, Tcp } from '../src/net/headers.ts';
 
 /** `one` source, a number of them, or any address at all. */
 export type FloodSources = 'one' | 'random' | number;
@@ -94,13 +94,25 @@ export function floodProgram(template: Buffer, sources: FloodSources, rate: numb
   });
 }
 
-/** Runs on the sending side: lets through what belongs to the lab, drops what the server answers to forged addresses. */
-export const floodSink: ProgramSpec = xdp('flood_sink', ($, packet) => {
+/**
+ * Runs on the client's interface as long as the lab stands: lets through what belongs to the lab, drops what the server answers to
+ * forged addresses. A veth interface delivers what its peer sends by XDP_TX only where it runs a program itself.
+ */
+export const clientSide: ProgramSpec = xdp('lab_client', ($, packet) => {
   const eth = packet.take(Eth).orExit(XDP.PASS);
-  $.if(eth.proto.ne(0x0800), () => XDP.PASS);
-  const ip = packet.take(Ipv4).orExit(XDP.PASS);
+  $.if(eth.proto.eq(ETH_P.IP), () => {
+    const ip = packet.take(Ipv4).orExit(XDP.PASS);
+    return $.if(
+      ip.daddr.and(0xffffff00).eq(ipv4Number('10.0.0.0')),
+      () => XDP.PASS,
+      () => XDP.DROP,
+    );
+  });
+  $.if(eth.proto.ne(ETH_P.IPV6), () => XDP.PASS);
+  const ip = packet.take(Ipv6).orExit(XDP.PASS);
+  const prefix = Buffer.from(addressBytes('fd00::')).readBigUInt64LE();
   return $.if(
-    ip.daddr.and(0xffffff00).eq(ipv4Number('10.0.0.0')),
+    ip.daddr.part(0).eq(prefix).or(ip.daddr.part(0).and(0xff).oneOf([0xfe, 0xff])),
     () => XDP.PASS,
     () => XDP.DROP,
   );

@@ -3,7 +3,6 @@ import {
   floodFrame,
   floodProgram,
   type FloodSources,
-  floodSink,
   floodState,
   MAX_SOURCES,
   passThrough,
@@ -93,7 +92,6 @@ class Receiver implements Disposable {
 
 /**
  * Floods a host of the lab from the client's namespace, and reports what really left. Blocks this thread; ends by itself.
- * The client's interface carries a program of its own meanwhile, which drops the answers to forged addresses.
  */
 export function flood({ rate, sources, seconds, target = server.ipv4, port = 80, lab }: FloodOptions): FloodReport {
   checkTarget(target);
@@ -109,8 +107,6 @@ export function flood({ rate, sources, seconds, target = server.ipv4, port = 80,
   const before = there.run(() => receiver.packets);
   const sent = netns.run(() => {
     using program = Program.load(floodProgram(template, sources, rate));
-    using sink = Program.load(floodSink);
-    using _link = XdpLink.attach(sink, LAB_INTERFACE, { mode: 'native' });
     // A program that is on no interface is registered with the XDP dispatcher at each test run, which waits for RCU: pauses of
     // milliseconds, and a burst after each. On the loopback, where nothing comes, it is registered once.
     using _registered = XdpLink.attach(program, 'lo', { mode: 'generic' });

@@ -1,6 +1,9 @@
 /** Hosts as network namespaces, joined by veth pairs. Everything the lab sends stays on these links. */
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { BPF_FILE_SYSTEM, interfaceIndex, Program, readInterface, XdpLink } from '../src/ebpf/index.ts';
+import { clientSide } from './flood-program.ts';
 import { ip, Netns } from './netns.ts';
 
 export interface LabHost {
@@ -58,8 +61,8 @@ function isUp(netns: Netns): boolean {
   }
 }
 
-/** Builds the lab unless it stands. Returns whether it was built. What a crash left half-built is removed first. */
-export function labUp(lab?: string): boolean {
+/** Builds the lab unless it stands; `bare` leaves out the client's program. Returns whether it was built. What a crash left half-built is removed first. */
+export function labUp(lab?: string, { bare = false }: { readonly bare?: boolean } = {}): boolean {
   if (labStatus(lab).every((host) => host.up)) return false;
   labDown(lab);
   const [left, right] = labHosts.map((host) => namespaceOf(host, lab)) as [Netns, Netns];
@@ -72,6 +75,8 @@ export function labUp(lab?: string): boolean {
     describePeer(right, client);
     // Answers to forged addresses leave for the client and vanish there.
     right.ip('route', 'add', 'default', 'via', client.ipv4);
+    right.ip('-6', 'route', 'add', 'default', 'via', client.ipv6);
+    if (!bare) attachClientSide(left, lab);
   } catch (error) {
     labDown(lab);
     throw error;
@@ -111,10 +116,35 @@ function describePeer(netns: Netns, { ipv4, ipv6, mac, name }: LabHost): void {
   execFileSync('ip', ['-n', netns.name, '-batch', '-'], { input: pool.join('\n') });
 }
 
+/** The pin of the client's program keeps it there while the lab stands. */
+const clientPin = (lab = 'seawall'): string => `${BPF_FILE_SYSTEM}/seawall-lab/${lab}`;
+
+function attachClientSide(netns: Netns, lab: string | undefined): void {
+  using program = Program.load(clientSide);
+  using link = netns.run(() => XdpLink.attach(program, LAB_INTERFACE, { mode: 'native' }));
+  link.pin(clientPin(lab));
+}
+
+/** The lab's own program on an interface of this network namespace, to be replaced for a while; undefined where it is not there. */
+export function clientSideLink(interfaceName: string): XdpLink | undefined {
+  const index = interfaceIndex(interfaceName);
+  const directory = dirname(clientPin());
+  if (index === undefined || !existsSync(directory)) return undefined;
+  const { native } = readInterface(index).xdp;
+  for (const name of readdirSync(directory)) {
+    const link = XdpLink.openPinned(`${directory}/${name}`);
+    const { interfaceIndex: at, programId } = link.info;
+    if (at === index && programId === native) return link;
+    link[Symbol.dispose]();
+  }
+  return undefined;
+}
+
 /** Removes the lab with every process in it; also what an earlier run left behind. Returns whether there was anything. */
 export function labDown(lab?: string): boolean {
   const standing = labHosts.map((host) => namespaceOf(host, lab)).filter((netns) => netns.exists);
   for (const netns of standing) netns.remove();
+  rmSync(clientPin(lab), { force: true });
   return standing.length > 0;
 }
 

@@ -6,6 +6,8 @@ import { pcapngHeader, pcapngPacket } from '../net/capture.ts';
 import { flagNames } from '../net/headers.ts';
 import { parseFrame } from '../net/parse.ts';
 import { parseCount } from '../policy/units.ts';
+import { clientSide } from '../../lab/flood-program.ts';
+import { clientSideLink } from '../../lab/topology.ts';
 import { UntilStopped } from './until-stopped.ts';
 
 interface TraceCommandOptions {
@@ -63,7 +65,12 @@ function text(line: SegmentLine): string {
 async function trace(options: TraceCommandOptions): Promise<void> {
   const limit =
     options.count === undefined ? Infinity : parseCount(options.count, '--count', 1, Number.MAX_SAFE_INTEGER);
-  using tracer = new Trace(options.interface, { synOnly: options.syn ?? false, mode: options.mode });
+  const link = clientSideLink(options.interface);
+  using tracer = new Trace(options.interface, {
+    synOnly: options.syn ?? false,
+    mode: options.mode,
+    inPlaceOf: link && { link, program: clientSide },
+  });
   const file = options.write === undefined ? undefined : openSync(options.write, 'w');
   using _signals = new UntilStopped(() => {
     tracer[Symbol.dispose]();

@@ -1,4 +1,4 @@
-import { probeHelper, Program, requireFeature, RingBuffer, XdpLink, type XdpMode } from '../ebpf/index.ts';
+import { probeHelper, Program, type ProgramSpec, requireFeature, RingBuffer, XdpLink, type XdpMode } from '../ebpf/index.ts';
 import { SNAP_LENGTH, TraceRecord, traceProgram, traceRing } from '../dataplane/trace.ts';
 
 /** A frame that was seen: nanoseconds since 1970, its bytes as far as they were copied, and how long it was. */
@@ -11,6 +11,8 @@ export interface TracedFrame {
 export interface TraceOptions {
   readonly synOnly?: boolean;
   readonly mode?: XdpMode | 'auto';
+  /** A link on the interface whose program makes place meanwhile. */
+  readonly inPlaceOf?: { readonly link: XdpLink; readonly program: ProgramSpec } | undefined;
 }
 
 /** Watches the TCP segments that come in by an interface, until it is disposed of. Drops nothing. */
@@ -18,14 +20,18 @@ export class Trace implements Disposable {
   readonly #program: Program;
   readonly #link: XdpLink;
   readonly #ring: RingBuffer;
+  /** What to put back in the end. */
+  #before: ProgramSpec | undefined;
   /** From the kernel's monotonic clock to the time of day. */
   readonly #epoch = BigInt(Date.now()) * 1_000_000n - process.hrtime.bigint();
 
-  constructor(interfaceName: string, { synOnly = false, mode = 'auto' }: TraceOptions = {}) {
+  constructor(interfaceName: string, { synOnly = false, mode = 'auto', inPlaceOf }: TraceOptions = {}) {
+    this.#before = inPlaceOf?.program;
     requireFeature(probeHelper('xdp_load_bytes'));
     this.#program = Program.load(traceProgram({ synOnly }));
     try {
-      this.#link = XdpLink.attach(this.#program, interfaceName, { mode });
+      inPlaceOf?.link.update(this.#program);
+      this.#link = inPlaceOf?.link ?? XdpLink.attach(this.#program, interfaceName, { mode });
     } catch (error) {
       this.#program[Symbol.dispose]();
       throw error;
@@ -61,6 +67,11 @@ export class Trace implements Disposable {
 
   [Symbol.dispose](): void {
     this.#ring[Symbol.dispose]();
+    if (this.#before) {
+      using program = Program.load(this.#before);
+      this.#link.update(program);
+      this.#before = undefined;
+    }
     this.#link[Symbol.dispose]();
     this.#program[Symbol.dispose]();
   }

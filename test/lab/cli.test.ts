@@ -1,12 +1,12 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Netns } from '../../lab/netns.ts';
 import { interfaceIndex, readInterface } from '../../src/ebpf/index.ts';
 import { describeAsRoot } from '../support/as-root.ts';
-import { fetchPage, httpServer, on, Running, seawall, seawallOn } from '../support/cli.ts';
+import { fetchPage, httpServer, on, Running, seawall } from '../support/cli.ts';
 
 const serverNamespace = new Netns('seawall-server');
 const attached = (): object => serverNamespace.run(() => readInterface(interfaceIndex('eth0')!).xdp);
@@ -19,7 +19,7 @@ describe('help and mistakes', () => {
   });
 
   it.each([
-    [['run'], 2, /required option '-i, --interface/],
+    [['run'], 2, /name an interface with -i, or in the policy/],
     [['run', '-i', 'eth0', '--rate', 'fast'], 2, /"fast" is no rate; .* for example 1\/s/],
     [['run', '-i', 'eth0', '--burst', '0'], 2, /--burst: "0" is no whole number from 1/],
     [['run', '-i', 'eth0', '--port', 'http'], 2, /--port: "http"/],
@@ -93,16 +93,18 @@ describeAsRoot('in the lab', () => {
         'eth0',
         '--rate',
         '1/h',
+        '--challenge',
+        'off',
         '--mode',
         mode,
         '--log',
         'verdicts',
       );
-      await run.until(new RegExp(`protecting eth0 \\(${mode} mode, \\d+ instructions\\): every TCP port`));
+      await run.until(new RegExp(`protecting eth0 \\(${mode} mode, \\d+ instructions\\)`));
       const fetched = Array.from({ length: 6 }, () => fetchPage());
       expect(fetched).toEqual([true, true, true, true, true, false]);
       await run.until(/DROP/);
-      const left = [...run.output.matchAll(/tokens (\d)\/5 refilled 0 (PASS|DROP) \(([\w-]+)\)/g)].map((match) =>
+      const left = [...run.output.matchAll(/tokens (\d)\/5 (PASS|DROP) \(([\w-]+)\)/g)].map((match) =>
         match.slice(1).join(' '),
       );
       expect(left.slice(0, 6)).toEqual([
@@ -111,10 +113,10 @@ describeAsRoot('in the lab', () => {
         '2 PASS within-limit',
         '1 PASS within-limit',
         '0 PASS within-limit',
-        '0 DROP over-limit',
+        '0 DROP over-source',
       ]);
       expect(await run.stop('SIGTERM')).toBe(0);
-      expect(run.output).toMatch(/passed \d+, dropped [1-9]\d* \(.*within-limit 5, over-limit \d+\)/);
+      expect(run.output).toMatch(/passed \d+, dropped [1-9]\d*, challenged 0 \(.*within-limit 5, over-source \d+\)/);
       expect(attached()).toEqual({});
     },
   );
@@ -130,6 +132,8 @@ describeAsRoot('in the lab', () => {
       '2/s',
       '--burst',
       '1',
+      '--challenge',
+      'off',
       '--log',
       'verdicts',
       '--json',
@@ -137,7 +141,7 @@ describeAsRoot('in the lab', () => {
     await run.until(/"kind":"attached"/);
     expect(fetchPage('http://10.0.0.10/', 5)).toBe(true); // the retry of a dropped SYN finds a token
     expect(fetchPage('http://10.0.0.10/', 5)).toBe(true);
-    await run.until(/"tokensRefilled":1/);
+    await run.until(/"reason":"over-source"/);
     await run.stop();
     const lines = run.output
       .trim()
@@ -165,33 +169,55 @@ describeAsRoot('in the lab', () => {
       await run.until(/protecting/);
       expect([fetchPage(), fetchPage()]).toEqual([true, true]);
     }
-    await using dry = Running.seawallOn('server', 'run', '-i', 'eth0', '--burst', '1', '--rate', '1/h', '--dry-run');
+    await using dry = Running.seawallOn('server', 'run', '-i', 'eth0', '--burst', '1', '--rate', '1/h', '--challenge', 'off', '--dry-run');
     await dry.until(/dry run: nothing is dropped/);
     expect([fetchPage(), fetchPage(), fetchPage()]).toEqual([true, true, true]);
     await dry.stop();
-    expect(dry.output).toMatch(/dropped 0, would have dropped 2/);
+    expect(dry.output).toMatch(/dropped 0, challenged 0, would have dropped 2 and challenged 0/);
   });
 
-  it('refuses a second instance, and names the first', async () => {
-    await using run = Running.seawallOn('server', 'run', '-i', 'eth0');
+  it('stays in force when it is killed, and the next run takes it over with its counters', async () => {
+    await using _http = await httpServer();
+    const run = Running.seawallOn('server', 'run', '-i', 'eth0', '--rate', '1/h', '--challenge', 'off');
     await run.until(/protecting/);
-    const second = seawallOn('server', 'run', '-i', 'eth0');
-    expect(second.status).toBe(4);
-    expect(second.stderr).toMatch(/program seawall \(id \d+, native\) is there already; detach it first/);
-    expect(second.stderr.trim().split('\n')).toHaveLength(1);
-    expect(await run.stop()).toBe(0);
-  });
-
-  it('leaves nothing behind when it is killed', async () => {
-    const run = Running.seawallOn('server', 'run', '-i', 'eth0', '--log', 'verdicts');
-    await run.until(/protecting/);
-    expect(attached()).not.toEqual({});
-    for (const pid of serverNamespace.processes()) process.kill(pid, 'SIGKILL');
+    expect(Array.from({ length: 6 }, () => fetchPage())).toEqual([true, true, true, true, true, false]);
+    for (const pid of serverNamespace.processes()) {
+      if (readFileSync(`/proc/${String(pid)}/cmdline`, 'latin1').includes('main.js\0run')) process.kill(pid, 'SIGKILL');
+    }
     await run.ended();
-    const deadline = Date.now() + 10_000;
-    while (Object.keys(attached()).length > 0 && Date.now() < deadline)
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(attached()).not.toEqual({});
+    expect(fetchPage()).toBe(false);
+    await using next = Running.seawallOn('server', 'run', '-i', 'eth0', '--rate', '1/h', '--challenge', 'off');
+    await next.until(/protecting/);
+    expect(fetchPage()).toBe(false);
+    await next.stop();
+    expect(next.output).toMatch(/within-limit 5, over-source \d+\)/);
     expect(attached()).toEqual({});
+  });
+
+  it('reads its policy again on SIGHUP, and keeps the old one where the new one is wrong', async () => {
+    await using _http = await httpServer();
+    const file = join(directory, 'policy.toml');
+    const write = (text: string): void => {
+      writeFileSync(file, text);
+    };
+    write('[challenge]\nmode = "off"\n');
+    await using run = Running.seawallOn('server', 'run', '-i', 'eth0', '-c', file);
+    await run.until(/protecting/);
+    expect(fetchPage()).toBe(true);
+    const hangUp = (): void => {
+      for (const pid of serverNamespace.processes()) {
+        if (readFileSync(`/proc/${String(pid)}/cmdline`, 'latin1').includes('main.js\0run')) process.kill(pid, 'SIGHUP');
+      }
+    };
+    write('[lists]\ndeny = ["10.0.0.0/8"]\n\n[challenge]\nmode = "offf"\n');
+    hangUp();
+    await run.until(/reload: .*policy\.toml:5: challenge\.mode: "offf" is none of .* did you mean "off"\?/);
+    expect(fetchPage()).toBe(true);
+    write('[lists]\ndeny = ["10.0.0.0/8"]\n\n[challenge]\nmode = "off"\n');
+    hangUp();
+    await run.until(/in force/);
+    expect(fetchPage()).toBe(false);
   });
 
   it('traces the handshake of one curl from both sides, and writes what tcpdump reads', async () => {

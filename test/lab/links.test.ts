@@ -26,7 +26,7 @@ const attach = (program: Program, mode: 'auto' | 'native' | 'generic' = 'auto'):
 describeAsRoot('links', () => {
   beforeAll(() => {
     labDown(LAB);
-    labUp(LAB);
+    labUp(LAB, { bare: true });
   });
   afterAll(() => {
     labDown(LAB);

@@ -1,12 +1,17 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { flood } from '../../lab/flood.ts';
 import { LAB_INTERFACE, labDown, labUp, namespaceOf, server } from '../../lab/topology.ts';
-import { protect, type ProtectedInterface, PolicyError } from '../../src/index.ts';
+import { type PolicyInput, protect, type ProtectedInterface, PolicyError } from '../../src/index.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 
 const LAB = 'seawall-protect';
 const there = namespaceOf(server, LAB);
-const guard = (limits = {}): ProtectedInterface => there.run(() => protect(LAB_INTERFACE, limits));
+const guard = (policy: PolicyInput): ProtectedInterface => there.run(() => protect(LAB_INTERFACE, policy));
+/** One source may send five SYNs and then one an hour; what exceeds it is dropped. */
+const hourly = (burst = 5): PolicyInput => ({
+  challenge: { mode: 'off' },
+  limits: { source: { rate: '1/h', burst }, service: false },
+});
 const send = (seconds: number, rate: number, sources: 'one' | 'random' | number = 'one'): number =>
   flood({ seconds, rate, sources, lab: LAB }).sent;
 
@@ -20,30 +25,32 @@ describeAsRoot('protect', () => {
   });
 
   it('counts what passed and what was dropped, and why', () => {
-    using protection = guard({ rate: '1/h' });
+    using protection = guard(hourly());
     const sent = send(0.5, 1000);
     const { reasons, drop, lostEvents } = protection.stats();
     expect(reasons['within-limit']).toBe(5n);
-    expect(reasons['over-limit']).toBe(BigInt(sent) - 5n);
-    expect([drop, lostEvents]).toEqual([reasons['over-limit'], 0n]);
+    expect(reasons['over-source']).toBe(BigInt(sent) - 5n);
+    expect([drop, lostEvents]).toEqual([reasons['over-source'], 0n]);
   });
 
   it('changes the limits while frames come, and sources keep their state', () => {
-    using protection = guard({ rate: '1/h', burst: 5 });
+    const protection = guard(hourly());
     send(0.2, 1000);
-    protection.update({ rate: '1/h', burst: 7 });
+    there.run(() => {
+      protection.update(hourly(7));
+    });
     send(0.2, 1000);
-    expect(protection.limits.burst).toBe(7);
+    expect(protection.policy.services[0]!.limits.source!.burst).toBe(7);
     expect(protection.stats().reasons['within-limit']).toBe(7n);
-    protection.update({ rate: '1/h', burst: 7, maxSources: 1000 }); // a new memory: everyone begins anew
-    send(0.2, 1000);
-    expect(protection.stats().reasons['within-limit']).toBe(14n);
-    expect(() => protection.update({ burst: 0 })).toThrow(PolicyError);
-    expect(protection.limits.burst).toBe(7);
+    expect(() => {
+      protection.update({ limits: { source: { rate: '1/h', burst: 0 } } });
+    }).toThrow(PolicyError);
+    expect(protection.policy.services[0]!.limits.source!.burst).toBe(7);
+    protection[Symbol.dispose]();
   });
 
   it('tells of each SYN while somebody reads, and of none otherwise', async () => {
-    const protection = guard({ rate: '1/h' });
+    const protection = guard(hourly());
     send(0.2, 1000);
     const seen: string[] = [];
     const reading = (async (): Promise<void> => {
@@ -59,14 +66,14 @@ describeAsRoot('protect', () => {
     protection[Symbol.dispose]();
     await reading;
     expect(seen).toHaveLength(sent);
-    expect(new Set(seen)).toEqual(new Set(['198.18.0.1 80 over-limit 0']));
+    expect(new Set(seen)).toEqual(new Set(['198.18.0.1 80 over-source 0']));
   });
 
-  it('remembers a bounded number of sources, whatever comes', () => {
-    using protection = guard({ maxSources: 1024 });
+  it('stops random sources at the limit of the service', () => {
+    using protection = guard({ challenge: { mode: 'off' }, limits: { service: { rate: '100/s', burst: 100 } } });
     const sent = send(0.5, 100_000, 'random');
     const { reasons } = protection.stats();
-    // The limit of a limit per source: nearly every forged address finds a full bucket.
-    expect(Number(reasons['within-limit'])).toBeGreaterThan(sent * 0.9);
+    expect(Number(reasons['within-limit'])).toBeLessThan(200);
+    expect(Number(reasons['over-service'])).toBeGreaterThan(sent * 0.98);
   });
 });
