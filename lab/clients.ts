@@ -1,9 +1,10 @@
 /**
  * Legitimate clients: `node clients.js URL PER_SECOND SECONDS FIRST_ADDRESS`. Each request is a new connection from the next
- * address of the pool. Sends one message with every attempt when all have ended.
+ * address of the pool, or, where the first one is below zero, from the client's own. Sends one message with every attempt when all
+ * have ended.
  */
 import { get } from 'node:http';
-import { poolAddress } from './topology.ts';
+import { client, poolAddress } from './topology.ts';
 
 /** One attempt: whether the whole page came, and how long the connection took, in milliseconds. */
 export interface Attempt {
@@ -51,7 +52,7 @@ async function run(url: string, perSecond: number, seconds: number, first: numbe
   for (let index = 0; index < total; index++) {
     const due = started + (index * 1000) / perSecond;
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now())));
-    attempts.push(attempt(url, poolAddress(first + index)));
+    attempts.push(attempt(url, first < 0 ? client.ipv4 : poolAddress(first + index)));
   }
   return await Promise.all(attempts);
 }

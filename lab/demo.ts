@@ -3,6 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { enableRunStatistics, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
 import { protect } from '../src/index.ts';
+import type { ChallengeForm } from '../src/policy/policy.ts';
 import type { Attempt } from './clients.ts';
 import type { FloodOptions, FloodReport } from './flood.ts';
 import { type FloodSources, passThrough } from './flood-program.ts';
@@ -14,6 +15,8 @@ export interface DemoOptions {
   readonly seconds: number;
   readonly rate: number;
   readonly sources: FloodSources;
+  /** How the protection challenges; its default where this is left out. */
+  readonly form?: ChallengeForm | undefined;
   /** Told what is going on, a line at a time. */
   readonly progress: (line: string) => void;
   /** Ends the demo early, with everything removed. */
@@ -30,7 +33,10 @@ export interface LegitResult {
 
 /** The clients of one phase, together and by the core they ran on, and how busy the receiving core was. */
 interface Phase {
+  /** A pool of addresses, each far below any limit. */
   readonly legit: LegitResult;
+  /** An office behind one address. */
+  readonly office: LegitResult;
   /** The success of the placement that did worse; the two differ where the receiving core is overloaded. */
   readonly worsePlacement: number;
   readonly receivingCpuBusy: number;
@@ -40,9 +46,12 @@ interface Phase {
 export interface DemoResult {
   readonly flood: { readonly offeredPps: number; readonly sources: FloodSources; readonly seconds: number };
   readonly tcpSyncookies: number;
+  /** The same clients without a flood. */
+  readonly quiet: Phase;
   readonly unprotected: Phase;
   readonly protected: Phase & {
-    readonly verdicts: { readonly pass: number; readonly drop: number };
+    readonly verdicts: { readonly pass: number; readonly drop: number; readonly answer: number };
+    readonly challenge: string;
     readonly nsPerPacket: number;
     readonly mode: string;
   };
@@ -103,24 +112,27 @@ class Workers implements Disposable {
   }
 }
 
-/** The clients of one phase, half of them on each core, while the flood goes on. */
+/** The clients of one phase, half of each kind on each core, while the flood goes on. */
 async function runClients(workers: Workers, { seconds, signal }: DemoOptions): Promise<Omit<Phase, 'floodPps'>> {
   await new Promise((resolve) => setTimeout(resolve, LEAD_MS));
   signal?.throwIfAborted();
   const inside = namespaceOf(client, LAB);
   const before = cpuTimes(RECEIVING_CPU);
   const placements = [...new Set([SENDING_CPU, RECEIVING_CPU])];
-  const results = await Promise.all(
-    placements.map(async (cpu, index) => {
-      const first = (index * POOL.size) / placements.length;
-      const args = [`http://${server.ipv4}/`, NEW_CONNECTIONS / placements.length, seconds, first].map(String);
-      return await workers.message<Attempt[]>(workers.start(inside, './clients.js', args, cpu), 'clients');
-    }),
-  );
+  const run = async (cpu: number, first: number): Promise<Attempt[]> => {
+    const args = [`http://${server.ipv4}/`, NEW_CONNECTIONS / placements.length, seconds, first].map(String);
+    return await workers.message<Attempt[]>(workers.start(inside, './clients.js', args, cpu), 'clients');
+  };
+  const [pool, office] = await Promise.all([
+    Promise.all(placements.map((cpu, index) => run(cpu, (index * POOL.size) / placements.length))),
+    Promise.all(placements.map((cpu) => run(cpu, -1))),
+  ]);
   const after = cpuTimes(RECEIVING_CPU);
+  const byPlacement = placements.map((_, index) => [...pool[index]!, ...office[index]!]);
   return {
-    legit: summarize(results.flat()),
-    worsePlacement: Math.min(...results.map((attempts) => summarize(attempts).successRate)),
+    legit: summarize(pool.flat()),
+    office: summarize(office.flat()),
+    worsePlacement: Math.min(...byPlacement.map((attempts) => summarize(attempts).successRate)),
     receivingCpuBusy: Number(((after.busy - before.busy) / Math.max(1, after.total - before.total)).toFixed(2)),
   };
 }
@@ -153,7 +165,12 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
     await workers.message(http, 'HTTP server');
     const describe = `${String(seconds)} s of ${rate.toLocaleString('en')} SYNs/s, sources: ${String(sources)}`;
 
-    progress(`unprotected: ${describe}, ${String(NEW_CONNECTIONS)} legitimate connections a second`);
+    const each = `${String(NEW_CONNECTIONS)} connections a second from a pool of addresses, as many from one address`;
+    progress(`quiet: no flood, ${each}`);
+    const quiet = { ...(await runClients(workers, options)), floodPps: 0 };
+    signal?.throwIfAborted();
+
+    progress(`unprotected: ${describe}`);
     let unprotected: Phase;
     {
       using program = Program.load(passThrough);
@@ -164,17 +181,27 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
     signal?.throwIfAborted();
 
     progress(`protected: the same again behind seawall`);
-    using protection = behind.run(() => protect(LAB_INTERFACE));
+    const { form } = options;
+    using protection = behind.run(() =>
+      protect(LAB_INTERFACE, form ? { challenge: { form, 'set-sysctls': true } } : {}),
+    );
     threadReceive(behind);
     const phase = await runPhase(workers, options);
-    const { pass, drop } = protection.stats();
-    const { mode } = protection;
+    const { pass, drop, answer } = protection.stats();
+    const { mode, challengeNote } = protection;
     const nsPerPacket = await measureProgram(protection, workers, options);
     return {
       flood: { offeredPps: Math.round((unprotected.floodPps + phase.floodPps) / 2), sources, seconds },
       tcpSyncookies: Number(behind.readSysctl('net.ipv4.tcp_syncookies')),
+      quiet,
       unprotected,
-      protected: { ...phase, verdicts: { pass: Number(pass), drop: Number(drop) }, nsPerPacket, mode },
+      protected: {
+        ...phase,
+        verdicts: { pass: Number(pass), drop: Number(drop), answer: Number(answer) },
+        challenge: challengeNote,
+        nsPerPacket,
+        mode,
+      },
     };
   } catch (error) {
     signal?.throwIfAborted();

@@ -1,7 +1,19 @@
 /** The flood generator: an XDP program that turns one SYN into many, run on live frames, which leave by XDP_TX. */
-import { arrayMap, type Int, type ProgramSpec, struct, u64, XDP, xdp, type XdpBuilder } from '../src/ebpf/language.ts';
+import {
+  array,
+  arrayMap,
+  bytes,
+  type Int,
+  type ProgramSpec,
+  struct,
+  u32,
+  u64,
+  XDP,
+  xdp,
+  type XdpBuilder,
+} from '../src/ebpf/language.ts';
 import { addressBytes, ipv4Number } from '../src/net/address.ts';
-import { frame, ethernet, ipv4, tcp } from '../src/net/build.ts';
+import { frame, ethernet, ipv4, ipv6, tcp } from '../src/net/build.ts';
 import { foldSum, halves, pseudoHeaderSum, sumWords } from '../src/net/checksum.ts';
 import { ETH_P, Eth, IPPROTO, Ipv4, Ipv6, Tcp } from '../src/net/headers.ts';
 
@@ -40,31 +52,50 @@ export function floodFrame({ mac, address, port }: FloodTarget, sourceMac: strin
     { kind: 'nop' },
     { kind: 'windowScale', shift: 7 },
   ] as const;
+  const network = address.includes(':')
+    ? ipv6({ src: '::', dst: address })
+    : ipv4({ src: '0.0.0.0', dst: address, checksum: 0 });
   return frame([
     ethernet({ src: sourceMac, dst: mac }),
-    ipv4({ src: '0.0.0.0', dst: address, checksum: 0 }),
+    network,
     tcp({ source: 0, dest: port, seq: 0, flags: ['SYN'], options, checksum: 0 }),
   ]);
 }
 
-function sourceAddress($: XdpBuilder, sources: FloodSources): Int<32> {
+/** The words of a forged source: one for IPv4, four for IPv6. */
+function sourceAddress($: XdpBuilder, sources: FloodSources, family: 4 | 6): Int<32>[] {
+  const number = (): Int<32> => (sources === 'one' ? $.u32(0) : $.randomU32());
+  if (family === 6) {
+    // 2001:2::/48 is for benchmarks (RFC 5180); any address lies in 2000::/4, which holds the addresses in use.
+    const low = sources === 'one' ? $.u32(1) : sources === 'random' ? number() : number().mod(sources).toNetwork().raw();
+    if (sources !== 'random') return [$.u32(memoryWord(0x2001_0002)), $.u32(0), $.u32(0), low];
+    return [number().and(~0xff >>> 0).or(0x20), number(), number(), low];
+  }
   const first = ipv4Number(FIRST_SOURCE);
-  if (sources === 'one') return $.u32(memoryWord(first));
+  if (sources === 'one') return [$.u32(memoryWord(first))];
   const random = $.randomU32();
-  if (sources !== 'random') return random.mod(sources).add(first).toNetwork().raw();
+  if (sources !== 'random') return [random.mod(sources).add(first).toNetwork().raw()];
   // Any unicast address outside 0/8, 10/8 and 127/8, where the lab and its hosts live: the first byte is from 11 to 126.
-  return random.shr(8).shl(8).or(random.shr(24).mod(116).add(11));
+  return [random.shr(8).shl(8).or(random.shr(24).mod(116).add(11))];
 }
+
+/** Bytes that the frame handed to the kernel has more than the one that is sent. */
+export const SPARE = 4;
 
 /** Sends at most `rate` a second until the deadline in the map. */
 export function floodProgram(template: Buffer, sources: FloodSources, rate: number): ProgramSpec {
+  const family = template.readUInt16BE(Eth.offsets.proto) === ETH_P.IP ? 4 : 6;
+  const Network = family === 4 ? Ipv4 : Ipv6;
   const ipSum = swapSum(sumWords(template.subarray(Eth.size, Eth.size + Ipv4.size)));
-  const destination = template.subarray(Eth.size + Ipv4.offsets.daddr, Eth.size + Ipv4.size);
-  const segment = template.subarray(Eth.size + Ipv4.size);
-  const pseudo = pseudoHeaderSum(addressBytes('0.0.0.0'), destination, IPPROTO.TCP, segment.length);
-  const tcpSum = swapSum(sumWords(segment, pseudo));
+  const destination = template.subarray(Eth.size + Network.offsets.daddr, Eth.size + Network.size);
+  const segment = template.subarray(Eth.size + Network.size);
+  const nobody = new Uint8Array(family === 4 ? 4 : 16);
+  const tcpSum = swapSum(sumWords(segment, pseudoHeaderSum(nobody, destination, IPPROTO.TCP, segment.length)));
   // Nanoseconds from one to the next, in units of 1/1024.
   const interval = Math.max(1, Math.round(1024e9 / rate));
+  const words = Math.floor(template.length / 4);
+  const Whole = struct('flood_frame', { words: array(u32, words), rest: bytes(template.length % 4) });
+  const Source = struct('flood_source', { before: bytes(Network.offsets.saddr), words: array(u32, nobody.length / 4) });
 
   return xdp('flood', ($, packet) => {
     const state = $.at(floodState, 0);
@@ -73,23 +104,30 @@ export function floodProgram(template: Buffer, sources: FloodSources, rate: numb
     const sent = state.sent;
     $.if(sent.mul(interval).gt(now.sub(state.start).shl(10)), () => XDP.DROP);
     state.set({ sent: sent.add(1) });
+    // The kernel takes over a frame's length only where the program changed it, and a frame that comes back may have been cut.
+    packet.adjustTail(-SPARE).orExit(XDP.ABORTED);
+    // Everything is written, because a frame that comes back holds what was made of it on the way.
+    const whole = packet.peek(Whole).orExit(XDP.ABORTED);
+    for (let index = 0; index < words; index++) whole.words.ref(index).set(template.readUInt32LE(index * 4));
+    whole.set({ rest: template.subarray(words * 4) });
     packet.take(Eth).orExit(XDP.ABORTED);
-    const ip = packet.take(Ipv4).orExit(XDP.ABORTED);
+    const source = sourceAddress($, sources, family);
+    const place = packet.peek(Source).orExit(XDP.ABORTED);
+    source.forEach((word, index) => {
+      place.words.ref(index).set(word);
+    });
+    const address = source.map(halves).reduce((sum, half) => sum.add(half));
+    if (family === 4) {
+      const ip = packet.peek(Ipv4).orExit(XDP.ABORTED);
+      ip.ref('checksum').setRaw(foldSum(address.add(ipSum)).not());
+    }
+    packet.skip(Network.size, { max: Network.size }).orExit(XDP.ABORTED);
     const tcp = packet.take(Tcp).orExit(XDP.ABORTED);
-    // All that varies is written whole, because a frame that comes back holds what was written to it before.
-    const saddr = sourceAddress($, sources);
     const seq = $.randomU32();
     const port = $.randomU32().u16().or(0x0400);
-    const address = halves(saddr);
-    const sums = {
-      ip: foldSum(address.add(ipSum)).not(),
-      tcp: foldSum(address.add(halves(seq)).add(port.u32()).add(tcpSum)).not(),
-    };
-    ip.ref('saddr').setRaw(saddr);
-    ip.ref('checksum').setRaw(sums.ip);
     tcp.ref('source').setRaw(port);
     tcp.ref('seq').setRaw(seq);
-    tcp.ref('checksum').setRaw(sums.tcp);
+    tcp.ref('checksum').setRaw(foldSum(address.add(halves(seq)).add(port.u32()).add(tcpSum)).not());
     return XDP.TX;
   });
 }

@@ -2,6 +2,7 @@ import { interfaceIndex, Program, readInterface, XdpLink } from '../src/ebpf/ind
 import {
   floodFrame,
   floodProgram,
+  SPARE,
   type FloodSources,
   floodState,
   MAX_SOURCES,
@@ -52,18 +53,21 @@ function liveContext(length: number, index: number): Buffer {
 
 /** Only the lab's server may be flooded. */
 function checkTarget(target: string): void {
-  if (target === server.ipv4) return;
-  throw new RangeError(`flood ${target}: only the lab's server, ${server.ipv4}, can be the target`);
+  if (target === server.ipv4 || target === server.ipv6) return;
+  throw new RangeError(
+    `flood ${target}: only the lab's server, ${server.ipv4} or ${server.ipv6}, can be the target`,
+  );
 }
 
 function runFor(program: Program, frame: Buffer, context: Buffer, seconds: number): number {
   const state = program.map(floodState);
+  const padded = Buffer.concat([frame, Buffer.alloc(SPARE)]);
   const nanoseconds = BigInt(Math.round(seconds * 1e9));
   // hrtime and the program's clock are both CLOCK_MONOTONIC.
   const start = process.hrtime.bigint();
   state.update(0, { start, deadline: start + nanoseconds, sent: 0n });
   while (process.hrtime.bigint() < start + nanoseconds) {
-    program.testRun({ data: frame, context, repeat: CHUNK, liveFrames: true, batchSize: BATCH });
+    program.testRun({ data: padded, context, repeat: CHUNK, liveFrames: true, batchSize: BATCH });
   }
   return Number(state.lookup(0)!.sent);
 }
@@ -110,7 +114,7 @@ export function flood({ rate, sources, seconds, target = server.ipv4, port = 80,
     // A program that is on no interface is registered with the XDP dispatcher at each test run, which waits for RCU: pauses of
     // milliseconds, and a burst after each. On the loopback, where nothing comes, it is registered once.
     using _registered = XdpLink.attach(program, 'lo', { mode: 'generic' });
-    return runFor(program, template, liveContext(template.length, interfaceIndex(LAB_INTERFACE)!), seconds);
+    return runFor(program, template, liveContext(template.length + SPARE, interfaceIndex(LAB_INTERFACE)!), seconds);
   });
   const received = Number(there.run(() => receiver.packets) - before);
   return { sent, received, seconds, pps: Math.round(sent / seconds) };

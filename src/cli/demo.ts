@@ -1,7 +1,9 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { demo, type DemoResult, type LegitResult } from '../../lab/demo.ts';
 import { parseSources } from '../../lab/flood.ts';
 import { requireIproute } from '../../lab/topology.ts';
+import type { ChallengeForm } from '../policy/policy.ts';
+import { challengeForms } from '../policy/schema.ts';
 import { parseCount } from '../policy/units.ts';
 import { requireRoot } from './exit-status.ts';
 import { UntilStopped } from './until-stopped.ts';
@@ -10,6 +12,7 @@ interface DemoCommandOptions {
   readonly seconds: string;
   readonly rate: string;
   readonly sources: string;
+  readonly form?: ChallengeForm;
   readonly json?: boolean;
 }
 
@@ -17,7 +20,7 @@ const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
 function row(name: string, legit: LegitResult, busy: number, worse: number): string {
   const cells = [
-    name.padEnd(12),
+    name.padEnd(14),
     `${String(legit.succeeded)}/${String(legit.attempted)}`.padStart(10),
     percent(legit.successRate).padStart(8),
     percent(worse).padStart(8),
@@ -29,22 +32,23 @@ function row(name: string, legit: LegitResult, busy: number, worse: number): str
 }
 
 function table(result: DemoResult): string {
-  const { flood, unprotected, protected: guarded, tcpSyncookies } = result;
+  const { flood, quiet, unprotected, protected: guarded, tcpSyncookies } = result;
   return [
     '',
     `flood: ${flood.offeredPps.toLocaleString('en')} SYNs/s really sent, sources: ${String(flood.sources)}, ${String(flood.seconds)} s; net.ipv4.tcp_syncookies=${String(tcpSyncookies)} in both`,
     '',
-    `${''.padEnd(12)} ${'page loads'.padStart(10)} ${'success'.padStart(8)} ${'worse*'.padStart(8)} ${'connect p50'.padStart(11)} ${'p99'.padStart(11)} ${'core busy'.padStart(9)}`,
-    row('unprotected', unprotected.legit, unprotected.receivingCpuBusy, unprotected.worsePlacement),
-    row('protected', guarded.legit, guarded.receivingCpuBusy, guarded.worsePlacement),
+    `${''.padEnd(14)} ${'page loads'.padStart(10)} ${'success'.padStart(8)} ${'worse*'.padStart(8)} ${'connect p50'.padStart(11)} ${'p99'.padStart(11)} ${'core busy'.padStart(9)}`,
+    ...[
+      ['quiet', quiet] as const,
+      ['unprotected', unprotected] as const,
+      ['protected', guarded] as const,
+    ].flatMap(([name, phase]) => [
+      row(name, phase.legit, phase.receivingCpuBusy, phase.worsePlacement),
+      row('  one address', phase.office, phase.receivingCpuBusy, phase.worsePlacement),
+    ]),
     '',
-    `seawall passed ${guarded.verdicts.pass.toLocaleString('en')} frames and dropped ${guarded.verdicts.drop.toLocaleString('en')}, ${String(guarded.nsPerPacket)} ns a frame with statistics on (${guarded.mode} mode)`,
+    `${guarded.challenge}; passed ${guarded.verdicts.pass.toLocaleString('en')} frames, dropped ${guarded.verdicts.drop.toLocaleString('en')}, answered ${guarded.verdicts.answer.toLocaleString('en')}; ${String(guarded.nsPerPacket)} ns a frame with statistics on (${guarded.mode} mode)`,
     '* clients run on both cores; the success on the core that fared worse. A p99 near 1000 ms is a SYN sent twice.',
-    ...(flood.sources === 'random'
-      ? [
-          'Random sources: each forged address brings a full bucket of its own, so a limit per source lets most of the flood through.',
-        ]
-      : []),
   ].join('\n');
 }
 
@@ -59,6 +63,7 @@ async function run(options: DemoCommandOptions): Promise<void> {
     seconds: parseCount(options.seconds, '--seconds', 1, 600),
     rate: parseCount(options.rate, '--rate', 1, 100_000_000),
     sources: parseSources(options.sources),
+    form: options.form,
     signal: abort.signal,
     progress: (line) => {
       console.error(`> ${line}`);
@@ -72,9 +77,10 @@ export function demoCommand(): Command {
     .description(
       'flood a real HTTP server in a lab, first unprotected and then protected, and see how its clients fare',
     )
-    .option('--seconds <seconds>', 'how long each of the two phases lasts', '8')
+    .option('--seconds <seconds>', 'how long each of the three phases lasts', '8')
     .option('--rate <pps>', 'SYNs a second', '500000')
     .option('--sources <which>', 'forged source addresses: one, a number, or random', 'one')
+    .addOption(new Option('--form <form>', 'how the protection challenges').choices(challengeForms))
     .option('--json', 'print the result as JSON')
     .addHelpText(
       'after',
