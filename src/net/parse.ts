@@ -102,6 +102,9 @@ function parseTcp(bytes: Buffer, at: number): (ParsedTcp & { readonly size: numb
   return { ...header, options, optionsComplete: complete && size >= Tcp.size, size };
 }
 
+/** Types that announce a VLAN tag: 802.1Q, 802.1ad, and what was used for outer tags before it. */
+const VLAN_TYPES = new Set<number>([ETH_P.VLAN, ETH_P.QINQ, ETH_P.QINQ_OLD]);
+
 /** Reads as many layers as there are; what is missing or makes no sense is undefined. `bytes` may be the start of a longer frame. */
 export function parseFrame(bytes: Buffer): ParsedFrame {
   const nothing = { eth: undefined, vlans: [], ip: undefined, tcp: undefined, udp: undefined, payloadLength: 0 };
@@ -110,7 +113,7 @@ export function parseFrame(bytes: Buffer): ParsedFrame {
   const vlans: number[] = [];
   let at = Eth.size;
   let proto = eth.proto;
-  while ((proto === ETH_P.VLAN || proto === ETH_P.QINQ) && at + Vlan.size <= bytes.length) {
+  while (VLAN_TYPES.has(proto) && at + Vlan.size <= bytes.length) {
     const tag = decodeValue(Vlan, bytes, at);
     vlans.push(tag.tci & 0x0fff);
     proto = tag.proto;

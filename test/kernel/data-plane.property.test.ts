@@ -1,4 +1,11 @@
-import { expect, it } from 'vitest';
+import { type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Netns } from '../../lab/netns.ts';
+import { pinToCpu } from '../../src/ebpf/index.ts';
+import { DEFAULT_STACK } from '../../src/dataplane/challenge.ts';
+import { ethernet, frame, ipv4, ipv6, tcp } from '../../src/net/build.ts';
+import { parseFrame } from '../../src/net/parse.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 import { Model } from '../support/model.ts';
@@ -10,7 +17,28 @@ const SEED = Number(process.env['SEED'] ?? 1);
 const DAY = 86_400n * 1_000_000_000n;
 
 const tight = { source: { rate: '1/s', burst: 5 }, service: { rate: '20/s', burst: 30 } };
-const POLICIES: readonly (readonly [string, PolicyInput])[] = [
+/** Ports on which somebody listens. */
+const LISTENING = [80, 443, 8050] as const;
+const NAMESPACE = 'seawall-model';
+
+/** What it shows, the policy, and how it challenges. */
+const POLICIES: readonly (readonly [string, PolicyInput, ('assign' | 'reset')?])[] = [
+  ['always challenged with cookies', { challenge: { mode: 'always' } }, 'assign'],
+  ['challenged over a limit', { limits: tight }, 'assign'],
+  ['always challenged with resets', { challenge: { mode: 'always' }, limits: { verified: { rate: '2/s', burst: 5 } } }, 'reset'],
+  ['challenged over a limit with resets', { limits: tight }, 'reset'],
+  ['would be challenged', { challenge: { mode: 'always' }, 'dry-run': true }, 'reset'],
+  [
+    'modes that differ',
+    {
+      services: [
+        { name: 'web', ports: [80], challenge: 'always' },
+        { name: 'tls', ports: [443], challenge: 'off', limits: tight },
+        { name: 'rest', limits: tight },
+      ],
+    },
+    'assign',
+  ],
   ['default', { challenge: { mode: 'off' } }],
   ['tight, in a dry run', { challenge: { mode: 'off' }, limits: tight, 'dry-run': true }],
   [
@@ -54,25 +82,67 @@ function pause(random: Random): bigint {
   return random.chance(0.9) ? BigInt(random.below(2 ** 34)) : BigInt(random.below(20)) * DAY;
 }
 
+/** The RST of a real client that gets an answer to nothing it sent. */
+function resetFor(answer: Buffer): Buffer {
+  const reply = parseFrame(answer);
+  const { src, dst, version } = reply.ip!;
+  const network = version === 4 ? ipv4({ src: dst, dst: src }) : ipv6({ src: dst, dst: src });
+  const { source, dest, ack } = reply.tcp!;
+  return frame([ethernet(), network, tcp({ source: dest, dest: source, seq: ack, flags: ['RST'] })]);
+}
+
 describeAsRoot('data plane and model', () => {
-  it.each(POLICIES)('agree on every frame: %s', (_name, input) => {
-    using kernel = new ProgramUnderTest(input);
-    const model = new Model(kernel.protection.policy, kernel.keys);
+  const netns = new Netns(NAMESPACE);
+  let server: ChildProcess;
+  beforeAll(async () => {
+    // A service's tokens are handed to CPUs in batches; the model has one CPU.
+    pinToCpu(0);
+    netns.remove();
+    netns.create();
+    const script = `let open = 0; for (const port of ${JSON.stringify(LISTENING)})
+      require('node:net').createServer().listen(port, '::', () => { if (++open === ${String(LISTENING.length)}) console.log('listening') })`;
+    server = netns.spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(server.stdout!, 'data');
+  });
+  afterAll(() => {
+    netns.remove();
+  });
+
+  it.each(POLICIES.map(([name, input, form]) => ({ name, input, form })))('agree on every frame: $name', ({ input, form }) => {
+    using kernel = new ProgramUnderTest(input, form && { form, stack: DEFAULT_STACK });
+    const model = new Model(
+      kernel.protection.policy,
+      kernel.keys,
+      form && { form, listening: new Set(LISTENING) },
+    );
     const random = new Random(SEED);
+    const resets: Buffer[] = [];
     let now = DAY;
     const seen = new Map<string, number>();
-    for (let index = 0; index < FRAMES / POLICIES.length; index++) {
-      now += pause(random);
-      const data = randomFrame(random);
-      const expected = model.judge(data, now);
-      const { verdict, reason, data: after } = kernel.at(now).judge(data);
-      if (verdict !== expected.verdict || reason !== expected.reason || !after.equals(data)) {
-        expect({ frame: data.toString('hex'), index, verdict, reason }).toEqual({ frame: data.toString('hex'), index, ...expected });
+    netns.run(() => {
+      for (let index = 0; index < FRAMES / POLICIES.length; index++) {
+        now += pause(random);
+        const data = random.chance(0.3) ? (resets.pop() ?? randomFrame(random)) : randomFrame(random);
+        const expected = model.judge(data, now);
+        const found = kernel.at(now).judge(data);
+        const { verdict, reason } = found;
+        const sameBytes = verdict === 'drop' || found.data.equals(expected.data);
+        if (verdict !== expected.verdict || reason !== expected.reason || !sameBytes) {
+          const bytes = { frame: data.toString('hex'), index };
+          expect({ ...bytes, verdict, reason, data: found.data.toString('hex') }).toEqual({
+            ...bytes,
+            verdict: expected.verdict,
+            reason: expected.reason,
+            data: expected.data.toString('hex'),
+          });
+        }
+        if (verdict === 'answer' && form === 'reset' && random.chance(0.5)) resets.push(resetFor(found.data));
+        seen.set(reason, (seen.get(reason) ?? 0) + 1);
       }
-      seen.set(reason, (seen.get(reason) ?? 0) + 1);
-    }
+    });
     // The generator reaches what it is meant to.
     expect(seen.size).toBeGreaterThan(12);
+    if (form) expect(seen.get('challenged')).toBeGreaterThan(10);
     if (process.env['SHOW']) console.log(Object.fromEntries(seen));
   });
 });

@@ -4,6 +4,7 @@
  */
 import type { ReasonName, VerdictName } from '../../src/dataplane/reason.ts';
 import type { Bucket, Policy, Service } from '../../src/policy/policy.ts';
+import { frame as build, ipv4, ipv6, tcp as tcpLayer } from '../../src/net/build.ts';
 
 const M64 = (1n << 64n) - 1n;
 
@@ -12,22 +13,33 @@ export interface ModelKeys {
   readonly hashStart: bigint;
   readonly hashMultiplier: bigint;
   readonly hashFinish: bigint;
+  readonly cookie: readonly bigint[];
 }
 
 export interface Judged {
   readonly verdict: VerdictName;
   readonly reason: ReasonName;
+  /** The frame afterwards. */
+  readonly data: Buffer;
+}
+
+/** How SYNs are challenged, and where somebody listens. */
+export interface ModelChallenger {
+  readonly form: 'assign' | 'reset';
+  readonly listening: ReadonlySet<number>;
 }
 
 /** Thrown by a stage that ends the path. */
 class End {
   readonly reason: ReasonName;
-  constructor(reason: ReasonName) {
+  readonly answer: Buffer | undefined;
+  constructor(reason: ReasonName, answer?: Buffer) {
     this.reason = reason;
+    this.answer = answer;
   }
 }
-const end = (reason: ReasonName): never => {
-  throw new End(reason);
+const end = (reason: ReasonName, answer?: Buffer): never => {
+  throw new End(reason, answer);
 };
 
 interface Syn {
@@ -40,6 +52,9 @@ interface Syn {
   readonly length: number;
   readonly fragmented: boolean;
   readonly ipv4Header: Buffer | undefined;
+  readonly frame: Buffer;
+  /** Where IP begins. */
+  readonly start: number;
 }
 
 const PASSES = new Set<ReasonName>([
@@ -50,12 +65,19 @@ export class Model {
   readonly #policy: Policy;
   readonly #keys: ModelKeys;
   readonly #meters = new Map<string, Map<number, Uint32Array>>();
-  readonly #services: { paid: bigint; tokens: number }[];
+  readonly #services: { paid: bigint; tokens: number; pending: number; challengeUntil: bigint }[];
 
-  constructor(policy: Policy, keys: ModelKeys) {
+  readonly #challenger: ModelChallenger | undefined;
+  /** Sources that proved themselves: until when (in units of 2^28 ns), and their own arrival time in ticks. */
+  readonly #verified = new Map<string, { until: bigint; paid: number }>();
+  #verifiedUntil = 0n;
+  #challengedUntil = 0n;
+
+  constructor(policy: Policy, keys: ModelKeys, challenger?: ModelChallenger) {
     this.#policy = policy;
     this.#keys = keys;
-    this.#services = policy.services.map(() => ({ paid: 0n, tokens: 0 }));
+    this.#challenger = policy.services.some(({ challenge }) => challenge !== 'off') ? challenger : undefined;
+    this.#services = policy.services.map(() => ({ paid: 0n, tokens: 0, pending: 0, challengeUntil: 0n }));
   }
 
   judge(frame: Buffer, now: bigint): Judged {
@@ -63,13 +85,17 @@ export class Model {
       return this.#decide(frame, now);
     } catch (error) {
       if (!(error instanceof End)) throw error;
-      const { reason } = error;
-      return { reason, verdict: PASSES.has(reason) || this.#policy.dryRun ? 'pass' : 'drop' };
+      const { reason, answer } = error;
+      const passes = PASSES.has(reason) || this.#policy.dryRun;
+      if (answer && !passes) return { reason, verdict: 'answer', data: answer };
+      return { reason, verdict: passes ? 'pass' : 'drop', data: frame };
     }
   }
 
   #decide(frame: Buffer, now: bigint): never {
     const syn = this.#parse(frame);
+    const flags = syn.tcp[13]!;
+    if ((flags & 0x12) !== 0x02) this.#opensNothing(syn, now);
     const source = syn.source;
     if (this.#inList(source, this.#policy.lists.allow)) end('allowed');
     if (this.#inList(source, this.#policy.lists.deny)) end('denied');
@@ -77,7 +103,117 @@ export class Model {
     if (index < 0) end('no-service');
     const options = this.#checkHeader(syn);
     this.#sanity(syn, options);
-    return this.#limits(syn, index, now);
+    const mode = this.#policy.services[index]!.challenge;
+    const canAnswer = this.#challenger?.form === 'reset' || (this.#challenger?.listening.has(syn.tcp.readUInt16BE(2)) ?? false);
+    if (this.#challenger) {
+      this.#askVerified(syn.source, index, now);
+      if (this.#allChallenged(index, mode, now) && canAnswer) this.#challenge(syn, options.bytes, now);
+    }
+    try {
+      return this.#limits(syn, index, now);
+    } catch (over) {
+      if (!(over instanceof End) || over.reason === 'within-limit') throw over;
+      if (this.#challenger && mode !== 'off' && canAnswer) return this.#challenge(syn, options.bytes, now);
+      throw over;
+    }
+  }
+
+  #askVerified(source: Buffer, index: number, now: bigint): void {
+    if (this.#verifiedUntil <= now) return;
+    const entry = this.#verified.get(sourceKey(source));
+    if (!entry || entry.until <= now >> 28n) return;
+    const all = this.#policy.services.map(({ limits }) => limits.verified);
+    const { price, ticks } = inTicks(all[index]!, all, now);
+    const ahead = (entry.paid - ticks) >>> 0;
+    const owed = ahead > price * all[index]!.burst ? 0 : ahead;
+    if (owed > price * (all[index]!.burst - 1)) end('over-verified');
+    entry.paid = (ticks + owed + price) >>> 0;
+    end('verified');
+  }
+
+  /** Whether all SYNs of a service are challenged. While they are, every batch of them moves the end on at twice its price. */
+  #allChallenged(index: number, mode: Service['challenge'], now: bigint): boolean {
+    if (mode !== 'auto') return mode === 'always';
+    const state = this.#services[index]!;
+    const { service } = this.#policy.services[index]!.limits;
+    if (!service || state.challengeUntil <= now) return false;
+    if (++state.pending >= this.#batch()) {
+      state.pending = 0;
+      const next = state.challengeUntil + 2n * BigInt(this.#batch()) * service.interval;
+      const latest = now + 10_000_000_000n;
+      state.challengeUntil = next < latest ? next : latest;
+    }
+    return true;
+  }
+
+  #batch(): number {
+    const bursts = this.#policy.services.flatMap(({ limits }) => (limits.service ? [limits.service.burst] : []));
+    return Math.max(1, Math.min(64, Math.floor(Math.min(...bursts) / 8)));
+  }
+
+  #cookie({ source, destination, tcp }: Syn, isn: number, slot: bigint, extra: number): number {
+    const address = (bytes: Buffer): bigint[] =>
+      bytes.length === 4 ? [] : [bytes.readBigUInt64LE(0), bytes.readBigUInt64LE(8)];
+    const words =
+      source.length === 4
+        ? [BigInt(source.readUInt32LE()) | (BigInt(destination.readUInt32LE()) << 32n)]
+        : [...address(source), ...address(destination)];
+    words.push(BigInt(tcp.readUInt32LE(0)) | (BigInt(isn) << 32n));
+    words.push((slot & 0xffff_ffffn) | (BigInt(extra >>> 0) << 32n));
+    const at = Number(slot & 3n) * 2;
+    return Number(sipHash13(this.#keys.cookie[at]!, this.#keys.cookie[at + 1]!, words) & 0xffff_ffffn);
+  }
+
+  #challenge(syn: Syn, options: Buffer, now: bigint): never {
+    if (this.#challengedUntil < now + (2n << 35n)) this.#challengedUntil = now + (2n << 35n) + 1_000_000_000n;
+    const { tcp, family } = syn;
+    const isn = tcp.readUInt32BE(4);
+    const slot = now >> 35n;
+    const answer = (seq: number, ack: number, extra: number[], ecn: boolean): Buffer => {
+      const addresses = { src: text(syn.destination), dst: text(syn.source) };
+      const packet = build([
+        family === 4 ? ipv4(addresses) : ipv6(addresses),
+        tcpLayer({
+          source: tcp.readUInt16BE(2),
+          dest: tcp.readUInt16BE(0),
+          seq,
+          ack: ack >>> 0,
+          flags: 0x12 | (ecn ? 0x40 : 0),
+          window: 64_240,
+          options: Uint8Array.from(extra),
+        }),
+      ]);
+      const { frame, start } = syn;
+      const link = Buffer.concat([frame.subarray(6, 12), frame.subarray(0, 6), frame.subarray(12, start)]);
+      const whole = Buffer.concat([link, packet]);
+      // What came padded to the smallest frame goes out no shorter.
+      return whole.length < 60 && frame.length >= 60 ? Buffer.concat([whole, frame.subarray(whole.length, 60)]) : whole;
+    };
+    if (this.#challenger!.form === 'reset') {
+      return end('challenged', answer(isn, this.#cookie(syn, 0, slot, 0xffff_ffff), [], false));
+    }
+    const offer = readOffer(options);
+    const ecn = (tcp[13]! & 0xc0) === 0xc0;
+    const mss = offer.mss ?? (family === 4 ? 536 : 1220);
+    const scale = offer.scale === undefined ? 15 : Math.min(14, offer.scale);
+    const bits = (scale << 2) | (offer.sack ? 2 : 0) | (ecn ? 1 : 0);
+    const ours = family === 4 ? 1460 : 1440;
+    const mssOption = [2, 4, ours >> 8, ours & 0xff];
+    const scaleOption = offer.scale === undefined ? [1, 1, 1, 1] : [1, 3, 3, 7];
+    if (offer.timestamp) {
+      const tsval = 0x4000_0000 | (Math.min(mss, 0x3fff) << 6) | bits;
+      const stamp = Buffer.alloc(4);
+      stamp.writeUInt32BE(tsval);
+      const extra = [...mssOption, ...(offer.sack ? [4, 2] : [1, 1]), 8, 10, ...stamp, ...offer.timestamp, ...scaleOption];
+      return end('challenged', answer(this.#cookie(syn, isn, slot, tsval), isn + 1, extra, ecn));
+    }
+    const classes = family === 4 ? [536, 1300, 1440, 1460] : [1220, 1420, 1440, 8940];
+    const mssClass = Math.max(0, classes.findLastIndex((size) => mss >= size));
+    const data = (mssClass << 6) | bits;
+    const mac = this.#cookie(syn, isn, slot, data | 0x8000_0000);
+    const extra = [...mssOption];
+    if (offer.sack || offer.scale !== undefined) extra.push(...(offer.sack ? [1, 1, 4, 2] : [1, 1, 1, 1]), ...scaleOption);
+    return end('challenged', answer(((mac << 8) | data) >>> 0, isn + 1, extra, ecn));
   }
 
   #parse(frame: Buffer): Syn {
@@ -90,12 +226,13 @@ export class Model {
       type = frame.readUInt16BE(at + 2);
       at += 4;
     }
-    if (type === 0x0800) return this.#parse4(frame.subarray(at));
-    if (type === 0x86dd) return this.#parse6(frame.subarray(at));
+    const place = { frame, start: at };
+    if (type === 0x0800) return { ...this.#parse4(frame.subarray(at)), ...place };
+    if (type === 0x86dd) return { ...this.#parse6(frame.subarray(at)), ...place };
     return end('not-ip');
   }
 
-  #parse4(ip: Buffer): Syn {
+  #parse4(ip: Buffer): Omit<Syn, 'frame' | 'start'> {
     if (ip.length < 20) end('truncated');
     const version = ip[0]! >> 4;
     const headerLength = (ip[0]! & 15) * 4;
@@ -111,7 +248,7 @@ export class Model {
     const total = ip.readUInt16BE(2);
     if (total > ip.length || total < headerLength + 20) end('bad-length');
     const tcp = ip.subarray(headerLength);
-    return this.#syn({
+    return {
       family: 4,
       source: ip.subarray(12, 16),
       destination: ip.subarray(16, 20),
@@ -119,10 +256,10 @@ export class Model {
       length: total - headerLength,
       fragmented: more,
       ipv4Header: ip.subarray(0, headerLength),
-    });
+    };
   }
 
-  #parse6(ip: Buffer): Syn {
+  #parse6(ip: Buffer): Omit<Syn, 'frame' | 'start'> {
     if (ip.length < 40) end('truncated');
     if (ip[0]! >> 4 !== 6) end('bad-ip-header');
     let next = ip[6]!;
@@ -153,7 +290,7 @@ export class Model {
     if (next !== 6) end('not-tcp');
     const payload = ip.readUInt16BE(4);
     if (payload > ip.length - 40 || payload < at - 40 + 20) end('bad-length');
-    return this.#syn({
+    return {
       family: 6,
       source: ip.subarray(8, 24),
       destination: ip.subarray(24, 40),
@@ -161,13 +298,25 @@ export class Model {
       length: payload - (at - 40),
       fragmented,
       ipv4Header: undefined,
-    });
+    };
   }
 
-  #syn(syn: Syn): Syn {
-    const flags = syn.tcp[13]!;
-    if ((flags & 0x12) !== 0x02) end('not-syn');
-    return syn;
+  /** Not a SYN; it may be the RST that answers a challenge. */
+  #opensNothing(syn: Syn, now: bigint): never {
+    const { tcp } = syn;
+    if (this.#challenger?.form === 'reset' && this.#challengedUntil > now && (tcp[13]! & 4) !== 0) {
+      const slot = now >> 35n;
+      const seq = tcp.readUInt32BE(4);
+      if ([slot, slot - 1n].some((one) => this.#cookie(syn, 0, one, 0xffff_ffff) === seq)) {
+        const key = sourceKey(syn.source);
+        const known = this.#verified.get(key);
+        const until = (now + this.#policy.remember) >> 28n;
+        this.#verified.set(key, { until, paid: known?.paid ?? 0 });
+        this.#verifiedUntil = now + this.#policy.remember;
+        return end('proof');
+      }
+    }
+    return end('not-syn');
   }
 
   #inList(address: Buffer, networks: readonly string[]): boolean {
@@ -265,15 +414,7 @@ export class Model {
     }
     hash = (hash * this.#keys.hashFinish) & M64;
     hash ^= hash >> 32n;
-    // The finest tick with which an interval has 4096 of them, and the fullest bucket a quarter of what 32 bits hold.
-    const length = (value: bigint): number => value.toString(2).length;
-    const shift = Math.max(
-      0,
-      Math.min(...all.map(({ interval }) => length(interval))) - 13,
-      ...all.map(({ interval, burst }) => length(interval * BigInt(burst + 1)) - 30),
-    );
-    const price = Number((bucket.interval + 2n ** BigInt(shift) - 1n) / 2n ** BigInt(shift));
-    const ticks = Number((now >> BigInt(shift)) & 0xffff_ffffn);
+    const { price, ticks } = inTicks(bucket, all, now);
     const lines = this.#meters.get(name) ?? new Map<number, Uint32Array>();
     this.#meters.set(name, lines);
     const lineIndex = Number(hash & BigInt(this.#policy.cells / 16 - 1));
@@ -294,8 +435,7 @@ export class Model {
 
   /** A CPU takes the service's tokens in batches of an eighth of the smallest bucket, 64 at most. */
   #takeService(index: number, { interval, burst }: Bucket, now: bigint): boolean {
-    const bursts = this.#policy.services.flatMap(({ limits }) => (limits.service ? [limits.service.burst] : []));
-    const batch = Math.max(1, Math.min(64, Math.floor(Math.min(...bursts) / 8)));
+    const batch = this.#batch();
     const state = this.#services[index]!;
     if (state.tokens > 0) {
       state.tokens--;
@@ -303,7 +443,12 @@ export class Model {
     }
     const start = state.paid > now ? state.paid : now;
     const cost = interval * BigInt(batch);
-    if (start + cost - now > interval * BigInt(burst)) return false;
+    if (start + cost - now > interval * BigInt(burst)) {
+      if (this.#challenger && this.#policy.services[index]!.challenge === 'auto') {
+        state.challengeUntil = now + 10_000_000_000n;
+      }
+      return false;
+    }
     state.paid = start + cost;
     state.tokens = batch - 1;
     return true;
@@ -358,4 +503,68 @@ function keptBits(words: readonly bigint[], bits: number): bigint[] {
     for (let bit = Math.min(64, bits - index * 64); bit < 64; bit++) bytes[bit >> 3]! &= ~(0x80 >> (bit % 8));
     return bytes.readBigUInt64LE();
   });
+}
+
+/** The finest tick with which an interval has 4096 of them, and the fullest bucket a quarter of what 32 bits hold. */
+function inTicks(bucket: Bucket, all: readonly Bucket[], now: bigint): { price: number; ticks: number } {
+  const length = (value: bigint): number => value.toString(2).length;
+  const shift = Math.max(
+    0,
+    Math.min(...all.map(({ interval }) => length(interval))) - 13,
+    ...all.map(({ interval, burst }) => length(interval * BigInt(burst + 1)) - 30),
+  );
+  const price = Number((bucket.interval + 2n ** BigInt(shift) - 1n) / 2n ** BigInt(shift));
+  return { price, ticks: Number((now >> BigInt(shift)) & 0xffff_ffffn) };
+}
+
+/** IPv6 sources are known by their first half. */
+const sourceKey = (source: Buffer): string => source.subarray(0, 8).toString('hex');
+
+function text(address: Buffer): string {
+  if (address.length === 4) return [...address].join('.');
+  return Array.from({ length: 8 }, (_, index) => address.readUInt16BE(index * 2).toString(16)).join(':');
+}
+
+function readOffer(options: Buffer): { mss?: number; scale?: number; sack: boolean; timestamp?: Buffer } {
+  const offer: { mss?: number; scale?: number; sack: boolean; timestamp?: Buffer } = { sack: false };
+  for (let at = 0; at < options.length && options[at] !== 0;) {
+    if (options[at] === 1) {
+      at++;
+      continue;
+    }
+    const size = options[at + 1]!;
+    if (size < 2 || at + size > options.length) break;
+    if (options[at] === 2 && size === 4) offer.mss = options.readUInt16BE(at + 2);
+    if (options[at] === 3 && size === 3) offer.scale = options[at + 2]!;
+    if (options[at] === 4 && size === 2) offer.sack = true;
+    if (options[at] === 8 && size === 10) offer.timestamp = options.subarray(at + 2, at + 6);
+    at += size;
+  }
+  return offer;
+}
+
+/** SipHash-1-3 of whole words (Aumasson and Bernstein, 2012). */
+function sipHash13(k0: bigint, k1: bigint, words: readonly bigint[]): bigint {
+  const rotate = (value: bigint, bits: bigint): bigint => ((value << bits) | (value >> (64n - bits))) & M64;
+  const v = [k0 ^ 0x736f6d6570736575n, k1 ^ 0x646f72616e646f6dn, k0 ^ 0x6c7967656e657261n, k1 ^ 0x7465646279746573n];
+  const round = (): void => {
+    v[0] = (v[0]! + v[1]!) & M64;
+    v[1] = rotate(v[1]!, 13n) ^ v[0];
+    v[0] = rotate(v[0], 32n);
+    v[2] = (v[2]! + v[3]!) & M64;
+    v[3] = rotate(v[3]!, 16n) ^ v[2];
+    v[0] = (v[0] + v[3]) & M64;
+    v[3] = rotate(v[3], 21n) ^ v[0];
+    v[2] = (v[2] + v[1]) & M64;
+    v[1] = rotate(v[1], 17n) ^ v[2];
+    v[2] = rotate(v[2], 32n);
+  };
+  for (const word of [...words, BigInt(words.length * 8) << 56n]) {
+    v[3]! ^= word;
+    round();
+    v[0]! ^= word;
+  }
+  v[2]! ^= 0xffn;
+  for (let index = 0; index < 3; index++) round();
+  return v[0]! ^ v[1]! ^ v[2]! ^ v[3]!;
 }

@@ -1,6 +1,7 @@
 import { Program, XDP } from '../../src/ebpf/index.ts';
 import { KernelMaps } from '../../src/daemon/kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from '../../src/daemon/lists.ts';
+import type { Challenger } from '../../src/dataplane/challenge.ts';
 import { clockFromMap, settableClock } from '../../src/dataplane/clock.ts';
 import { type Protection, protection } from '../../src/dataplane/program.ts';
 import { type ReasonName, reasons } from '../../src/dataplane/reason.ts';
@@ -24,10 +25,10 @@ export class ProgramUnderTest implements Disposable {
   readonly #lists: LiveLists;
   #counts: bigint[];
 
-  constructor(input: PolicyInput = {}) {
+  constructor(input: PolicyInput = {}, challenger?: Challenger) {
     const policy = resolvePolicy(input);
     const lists = readLists(policy);
-    this.protection = protection(policy, { clock: clockFromMap, lists: listCapacity(lists) });
+    this.protection = protection(policy, { clock: clockFromMap, lists: listCapacity(lists), challenger });
     this.maps = KernelMaps.create(this.protection.maps, policy);
     this.maps.get(this.protection.maps.keys).update(0, KEYS);
     this.#lists = new LiveLists(this.maps, this.protection.maps, lists);
