@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { checkCommand } from './check.ts';
 import { demoCommand } from './demo.ts';
+import { detachCommand } from './detach.ts';
+import { explainCommand } from './explain.ts';
+import { replayCommand } from './replay.ts';
 import { ExitStatus, exitStatusHelp, reportError } from './exit-status.ts';
 import { labCommand } from './lab.ts';
 import { runCommand } from './run.ts';
@@ -24,6 +28,10 @@ const seawall = strict(
     .version(version)
     .enablePositionalOptions()
     .addCommand(runCommand())
+    .addCommand(checkCommand())
+    .addCommand(replayCommand())
+    .addCommand(explainCommand())
+    .addCommand(detachCommand())
     .addCommand(traceCommand())
     .addCommand(labCommand())
     .addCommand(demoCommand())

@@ -29,6 +29,10 @@ export class Pins {
     this.directory = `${PIN_ROOT}/${own === home ? interfaceName : `${interfaceName}@${String(own)}`}`;
   }
 
+  get exist(): boolean {
+    return existsSync(this.directory);
+  }
+
   /** The link that an earlier process left, if its interface is still there. */
   openLink(): XdpLink | undefined {
     if (!existsSync(`${this.directory}/${LINK}`)) return undefined;

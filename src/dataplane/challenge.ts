@@ -26,6 +26,8 @@ export const DEFAULT_STACK: Stack = { timestamps: true, sack: true, windowScalin
 export interface Challenger {
   readonly form: Form;
   readonly stack: Stack;
+  /** Takes it that somebody listens everywhere, without looking: in a replay there is no host. */
+  readonly assumeListening?: boolean;
 }
 
 /** What Linux offers a first-time peer (tcp_rmem's default, a multiple of the MSS). */
@@ -69,10 +71,10 @@ export function canAnswer(
   packet: XdpPacket,
   maps: ProtectionMaps,
   segment: Segment,
-  { form }: Challenger,
+  { form, assumeListening = false }: Challenger,
   now: Int<64>,
 ): Int<32> {
-  if (form === 'reset') return $.u32(1);
+  if (form === 'reset' || assumeListening) return $.u32(1);
   return listening($, packet, maps, segment, now, (socket) => {
     if (form !== 'kernel') return;
     // The kernel takes its own cookies only from a listener that lately had to send one; this is what marks it.

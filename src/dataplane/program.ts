@@ -16,7 +16,7 @@ import { batchOf, challenging } from './service-limit.ts';
 import { tickShifts } from './ticks.ts';
 import { MODES, NO_SERVICE } from './service-policy.ts';
 import { parseSynOptions } from './syn-options.ts';
-import { Exits } from './verdict.ts';
+import { Exits, outcomeMap } from './verdict.ts';
 import { isVerified, remember, Verified, verifiedSource } from './verified.ts';
 
 /** What the surroundings of a program decide, beside the policy. */
@@ -25,6 +25,8 @@ export interface Surroundings {
   readonly lists?: ListCapacity;
   /** How SYNs can be challenged here; they are not where this is left out. */
   readonly challenger?: Challenger | undefined;
+  /** Writes each frame's outcome down, for replay. */
+  readonly outcome?: boolean;
 }
 
 /** A protection as plain data: the program, and the maps it shares with user space. */
@@ -49,11 +51,11 @@ export function coarseSuffices({ services }: Policy): boolean {
 }
 
 /** Generates the program for a policy. Reads as the list of decisions; the first that fits ends it. */
-export function protection(policy: Policy, { clock = kernelClock, lists = SMALL_LISTS, challenger: able }: Surroundings = {}): Protection {
+export function protection(policy: Policy, { clock = kernelClock, lists = SMALL_LISTS, challenger: able, outcome = false }: Surroundings = {}): Protection {
   const challenger = policy.services.some(({ challenge }) => challenge !== 'off') ? able : undefined;
   const maps = protectionMaps(policy, lists);
   const program = xdp('seawall', ($, packet) => {
-    const exits = new Exits($, maps, policy.dryRun);
+    const exits = new Exits($, maps, policy.dryRun, outcome);
     const { leave } = exits;
     const link = parseLink($, packet, leave);
     return byFamily($, link, leave, (family) => {
@@ -83,6 +85,7 @@ function judge($: XdpBuilder, packet: XdpPacket, segment: Segment, judgement: Ju
   });
 
   const tell = (reason: Int<32> | number, service: Int<32> | number, before: Int<32> | number = 0, after = before): void => {
+    if (exits.outcome) $.at(outcomeMap, 0).set({ service, before, after });
     tellOf($, maps, segment, policy.events, clock, { reason, service, before, after });
   };
   const end = (reason: ReasonName, service: Int<32> | number = NO_SERVICE): XdpAction => {

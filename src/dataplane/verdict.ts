@@ -1,6 +1,10 @@
-import { func, type Func, type Int, XDP, type XdpAction, type XdpBuilder } from '../ebpf/language.ts';
+import { arrayMap, func, type Func, type Int, struct, u32, XDP, type XdpAction, type XdpBuilder } from '../ebpf/language.ts';
 import type { ProtectionMaps } from './maps.ts';
 import { type Reason, type ReasonName, reasonOf, reasons, type VerdictName } from './reason.ts';
+
+/** What became of the last frame, where it is written down. */
+export const Outcome = struct('outcome', { reason: u32, service: u32, before: u32, after: u32 });
+export const outcomeMap = arrayMap('outcome', { value: Outcome, maxEntries: 1, mmap: true });
 
 /** Ends a path for a reason: counts it, and gives the action that goes with it. */
 export type Leave = (reason: ReasonName) => XdpAction;
@@ -21,22 +25,32 @@ export class Exits {
   readonly #count: Func<readonly [32], 32>;
   readonly #builder: XdpBuilder;
 
-  constructor($: XdpBuilder, maps: ProtectionMaps, dryRun: boolean) {
+  readonly outcome: boolean;
+
+  /** `outcome` writes down each frame's reason, for who replays frames one by one. */
+  constructor($: XdpBuilder, maps: ProtectionMaps, dryRun: boolean, outcome: boolean) {
     this.#builder = $;
+    this.outcome = outcome;
     this.#count = counting(maps);
     this.dryRun = dryRun;
   }
 
   readonly leave: Leave = (name) => {
     const reason = reasonOf(name);
+    this.#writeDown(reason.index);
     this.#builder.invoke(this.#count, reason.index + this.#shift(reason));
     return this.dryRun ? XDP.PASS : ACTIONS[reason.verdict];
   };
 
   /** Drops for one of several reasons. */
   dropFor(index: Int<32>): XdpAction {
+    this.#writeDown(index);
     this.#builder.invoke(this.#count, this.dryRun ? index.add(reasons.length) : index);
     return this.dryRun ? XDP.PASS : XDP.DROP;
+  }
+
+  #writeDown(reason: Int<32> | number): void {
+    if (this.outcome) this.#builder.at(outcomeMap, 0).set({ reason });
   }
 
   #shift({ verdict }: Reason): number {

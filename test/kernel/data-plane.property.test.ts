@@ -124,7 +124,7 @@ describeAsRoot('data plane and model', () => {
         now += pause(random);
         const data = random.chance(0.3) ? (resets.pop() ?? randomFrame(random)) : randomFrame(random);
         const expected = model.judge(data, now);
-        const found = kernel.at(now).judge(data);
+        const found = kernel.at(now).judge(data, expected.reason);
         const { verdict, reason } = found;
         const sameBytes = verdict === 'drop' || found.data.equals(expected.data);
         if (verdict !== expected.verdict || reason !== expected.reason || !sameBytes) {
@@ -140,9 +140,10 @@ describeAsRoot('data plane and model', () => {
         seen.set(reason, (seen.get(reason) ?? 0) + 1);
       }
     });
+    kernel.checkTotals();
     // The generator reaches what it is meant to.
     expect(seen.size).toBeGreaterThan(12);
     if (form) expect(seen.get('challenged')).toBeGreaterThan(10);
     if (process.env['SHOW']) console.log(Object.fromEntries(seen));
-  });
+  }, 24 * 3_600_000);
 });

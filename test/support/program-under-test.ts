@@ -4,7 +4,7 @@ import { listCapacity, LiveLists, readLists } from '../../src/daemon/lists.ts';
 import type { Challenger } from '../../src/dataplane/challenge.ts';
 import { clockFromMap, settableClock } from '../../src/dataplane/clock.ts';
 import { type Protection, protection } from '../../src/dataplane/program.ts';
-import { type ReasonName, reasons } from '../../src/dataplane/reason.ts';
+import { type ReasonName, reasonOf, reasons } from '../../src/dataplane/reason.ts';
 import { resolvePolicy } from '../../src/policy/policy.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';
 import type { ModelKeys } from './model.ts';
@@ -24,6 +24,7 @@ export class ProgramUnderTest implements Disposable {
   readonly keys: ModelKeys = KEYS;
   readonly #lists: LiveLists;
   #counts: bigint[];
+  #frames = 0;
 
   constructor(input: PolicyInput = {}, challenger?: Challenger) {
     const policy = resolvePolicy(input);
@@ -41,15 +42,37 @@ export class ProgramUnderTest implements Disposable {
     return this;
   }
 
-  /** Runs a frame through: verdict, the one reason that was counted, and the frame afterwards. */
-  judge(data: Uint8Array): { verdict: 'pass' | 'drop' | 'answer' | 'other'; reason: ReasonName; data: Buffer } {
+  /**
+   * Runs a frame through: verdict, the one reason that was counted, and the frame afterwards. Where the reason is the expected one
+   * only its counter is read; `checkTotals` sees in the end that none counted besides.
+   */
+  judge(
+    data: Uint8Array,
+    expected?: ReasonName,
+  ): { verdict: 'pass' | 'drop' | 'answer' | 'other'; reason: ReasonName; data: Buffer } {
     const { verdict, data: after } = this.program.testRun({ data });
+    this.#frames++;
     const names = { [XDP.PASS.code]: 'pass', [XDP.DROP.code]: 'drop', [XDP.TX.code]: 'answer' } as const;
+    if (expected !== undefined) {
+      const { index, verdict: kind } = reasonOf(expected);
+      const at = index + (this.protection.policy.dryRun && kind !== 'pass' ? reasons.length : 0);
+      const count = this.maps.get(this.protection.maps.counters).lookup(at)!.reduce((sum, one) => sum + one, 0n);
+      if (count === this.#counts[at]! + 1n) {
+        this.#counts[at] = count;
+        return { verdict: names[verdict] ?? 'other', reason: expected, data: after };
+      }
+    }
     const counts = this.#read();
     const changed = counts.flatMap((count, index) => (count === this.#counts[index] ? [] : [index]));
     this.#counts = counts;
     if (changed.length !== 1) throw new Error(`${String(changed.length)} reasons were counted for one frame`);
     return { verdict: names[verdict] ?? 'other', reason: reasons[changed[0]! % reasons.length]!.name, data: after };
+  }
+
+  /** @throws Error where the counters do not add up to the frames that were judged. */
+  checkTotals(): void {
+    const total = this.#read().reduce((sum, one) => sum + one, 0n);
+    if (total !== BigInt(this.#frames)) throw new Error(`${String(this.#frames)} frames were counted ${String(total)} times`);
   }
 
   count(name: ReasonName, dryRun = false): bigint {

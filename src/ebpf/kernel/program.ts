@@ -148,7 +148,7 @@ export class Program implements Disposable {
   /** Runs the program on a frame, without any interface (BPF_PROG_TEST_RUN). */
   testRun(options: TestRunOptions): TestRunResult {
     const { data, context, repeat = 1, liveFrames = false, batchSize = 0 } = options;
-    const out = Buffer.alloc(liveFrames ? 0 : data.length + GROWTH);
+    const out = Buffer.allocUnsafe(liveFrames ? 0 : data.length + GROWTH);
     const contextOut = Buffer.alloc(context && !liveFrames ? context.length : 0);
     const attributes = attribute(attr.testRun, {
       programFd: this.fd,
@@ -191,6 +191,16 @@ const TEST_RUN_ADVICE: Record<string, string> = {
   EINTR: 'a signal came; run it again',
 };
 
+/** The verifier gives up with EAGAIN when a signal comes for the process (kernel/bpf/verifier.c); the next try may have peace. */
+const LOAD_TRIES = 10;
+
+function loadOnce(attributes: Buffer): ReturnType<typeof tryCommand> {
+  for (let left = LOAD_TRIES; ; left--) {
+    const result = tryCommand('PROG_LOAD', attributes);
+    if (result.ok || result.errno !== 'EAGAIN' || left === 0) return result;
+  }
+}
+
 function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: Buffer): Descriptor {
   const what = `load program ${spec.name}`;
   const info = programInfo(code);
@@ -212,11 +222,11 @@ function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: Buffer):
       lineInfoCount: info.lines.length / LINE_INFO_SIZE,
       ...(log ? { logLevel: 1, logSize: log.length, logBuffer: addressOf(log) } : {}),
     });
-  const first = tryCommand('PROG_LOAD', attributes());
+  const first = loadOnce(attributes());
   if (first.ok) return new Descriptor(first.value, what);
   for (const size of LOG_SIZES) {
     const log = Buffer.alloc(size);
-    const again = tryCommand('PROG_LOAD', attributes(log));
+    const again = loadOnce(attributes(log));
     if (again.ok) return new Descriptor(again.value, what);
     const text = log.toString('utf8', 0, Math.max(0, log.indexOf(0)));
     if (again.errno === 'ENOSPC' && size !== LOG_SIZES.at(-1)) continue;

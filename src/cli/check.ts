@@ -1,0 +1,55 @@
+import { Command } from 'commander';
+import { type Checked, checkPolicy } from '../daemon/check.ts';
+import { guardAgainstLockOut } from '../daemon/lock-out.ts';
+import { requireRoot } from './exit-status.ts';
+import { policyOf } from './policy-options.ts';
+
+interface CheckOptions {
+  readonly asm?: boolean;
+  readonly json?: boolean;
+  readonly allowLockOut?: boolean;
+}
+
+const size = (bytes: number): string =>
+  bytes >= 1 << 20 ? `${(bytes / (1 << 20)).toFixed(1)} MiB` : `${(bytes / 1024).toFixed(1)} KiB`;
+
+function text({ programs, maps, challenge, features, falseLimit }: Checked): string {
+  const lines: string[] = [];
+  for (const { name, instructions, verified, stages } of programs) {
+    lines.push(
+      `program ${name}: ${instructions.toLocaleString('en')} instructions, ${verified.toLocaleString('en')} walked by the verifier (of 1,000,000 allowed)`,
+    );
+    for (const [stage, count] of Object.entries(stages).toSorted(([, a], [, b]) => b - a))
+      lines.push(`  ${stage.padEnd(16)} ${count.toLocaleString('en').padStart(6)}`);
+  }
+  const total = maps.reduce((sum, { bytes }) => sum + bytes, 0);
+  lines.push(`maps: ${size(total)} in all`);
+  for (const { name, bytes } of maps) lines.push(`  ${name.padEnd(16)} ${size(bytes).padStart(10)}`);
+  lines.push(challenge);
+  for (const { name, available, since } of features)
+    lines.push(`  ${available ? 'has' : 'lacks'} ${name} (Linux ${since})`);
+  lines.push('a source is limited too early with this probability, when so many others are at their limit:');
+  for (const { busySources, probability } of falseLimit)
+    lines.push(`  ${busySources.toLocaleString('en').padStart(12)} ${probability.toExponential(1)}`);
+  return lines.join('\n');
+}
+
+function check(file: string, options: CheckOptions): void {
+  const { policy } = policyOf({ config: file });
+  if (!options.allowLockOut) guardAgainstLockOut(policy);
+  requireRoot('the verifier');
+  const checked = checkPolicy(policy, policy.interfaces[0]);
+  const { assembly, ...rest } = checked;
+  if (options.json) console.log(JSON.stringify({ ok: true, ...rest, ...(options.asm ? { assembly } : {}) }));
+  else console.log([`${file} is sound`, text(checked), ...(options.asm ? [assembly] : [])].join('\n'));
+}
+
+export function checkCommand(): Command {
+  return new Command('check')
+    .description('read a policy, build its program and let the verifier judge it, without attaching anything')
+    .argument('<file>', 'the policy, in TOML')
+    .option('--asm', 'print the instructions too')
+    .option('--allow-lock-out', 'accept a policy that cuts off management addresses or your SSH session')
+    .option('--json', 'print the result as JSON')
+    .action(check);
+}

@@ -1,0 +1,18 @@
+import { Command } from 'commander';
+import { Pins } from '../daemon/pins.ts';
+import { requireRoot, UsageError } from './exit-status.ts';
+
+function detach({ interface: name }: { readonly interface: string }): void {
+  requireRoot('detach');
+  const pins = new Pins(name);
+  if (!pins.exist) throw new UsageError(`detach: nothing is pinned for ${name} in this network namespace`);
+  pins.remove();
+  console.log(`${name} is no longer protected`);
+}
+
+export function detachCommand(): Command {
+  return new Command('detach')
+    .description('take down what a killed `seawall run` left in force on an interface')
+    .requiredOption('-i, --interface <name>', 'the interface')
+    .action(detach);
+}

@@ -1,0 +1,93 @@
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { Command } from 'commander';
+import { Replay, type Replayed } from '../daemon/replay.ts';
+import { type CapturedPacket, CaptureError, pcapngHeader, pcapngPacket, readCapture } from '../net/capture.ts';
+import { requireRoot, UsageError } from './exit-status.ts';
+import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
+
+interface ReplayOptions extends PolicyOptions {
+  readonly json?: boolean;
+  readonly writeDropped?: string;
+}
+
+/** Lines are written in pieces of this size: a write a line would take longer than the program. */
+const PIECE = 1 << 16;
+
+export function openCapture(path: string): Generator<CapturedPacket> {
+  try {
+    return readCapture(readFileSync(path));
+  } catch (error) {
+    throw new UsageError(`read capture ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** @throws UsageError with the file's name and the byte, for a capture that is broken. */
+export function namingFile<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof CaptureError) throw new UsageError(`${path}: ${error.message}`, { cause: error });
+    throw error;
+  }
+}
+
+function jsonLine({ n, time, verdict, reason, service, tokens, reply }: Replayed): string {
+  return JSON.stringify({
+    n,
+    time: `${String(time / 1_000_000_000n)}.${String(time % 1_000_000_000n).padStart(9, '0')}`,
+    verdict,
+    reason,
+    ...(service === undefined ? {} : { service }),
+    ...(tokens ? { tokens } : {}),
+    ...(reply ? { reply: reply.toString('hex') } : {}),
+  });
+}
+
+function textLine({ n, verdict, reason, service, tokens }: Replayed): string {
+  const bucket = tokens ? ` tokens ${String(tokens.before)} > ${String(tokens.after)}` : '';
+  return `${String(n)} ${verdict.toUpperCase()} (${reason})${service === undefined ? '' : ` service ${service}`}${bucket}`;
+}
+
+function replay(path: string, options: ReplayOptions): void {
+  requireRoot('replay');
+  const { policy } = policyOf(options);
+  const packets = namingFile(path, () => openCapture(path));
+  using replayed = new Replay(policy);
+  const dropped = options.writeDropped === undefined ? undefined : openSync(options.writeDropped, 'w');
+  const totals: Record<string, Record<string, number>> = {};
+  let piece = '';
+  try {
+    if (dropped !== undefined) writeSync(dropped, pcapngHeader());
+    namingFile(path, () => {
+      for (const packet of packets) {
+        const result = replayed.run(packet);
+        const group = (totals[result.verdict] ??= {});
+        group[result.reason] = (group[result.reason] ?? 0) + 1;
+        if (dropped !== undefined && result.verdict === 'drop') writeSync(dropped, pcapngPacket(packet));
+        piece += `${options.json ? jsonLine(result) : textLine(result)}\n`;
+        if (piece.length < PIECE) continue;
+        writeSync(1, piece);
+        piece = '';
+      }
+    });
+  } finally {
+    writeSync(1, piece);
+    if (dropped !== undefined) closeSync(dropped);
+  }
+  const text = Object.entries(totals).map(([verdict, byReason]) => {
+    const list = Object.entries(byReason).map(([reason, count]) => `${reason} ${count.toLocaleString('en')}`);
+    return `${verdict}: ${list.join(', ')}`;
+  });
+  writeSync(1, options.json ? `${JSON.stringify({ totals })}\n` : `${text.join('\n')}\n`);
+}
+
+export function replayCommand(): Command {
+  const command = new Command('replay')
+    .description('run every packet of a capture through the program, by its own timing; touches no traffic')
+    .argument('<capture>', 'a pcap or pcapng file of Ethernet frames');
+  return addPolicyOptions(command)
+    .option('--json', 'print one JSON object a line, totals last')
+    .option('--write-dropped <file>', 'write what would be dropped to a pcapng file')
+    .addHelpText('after', '\nIt is taken that somebody listens on every port, because there is no host in a capture.')
+    .action(replay);
+}

@@ -1,0 +1,79 @@
+/** What a policy comes to on this kernel, without attaching anything. */
+import { type Feature, type MapSpec, possibleCpus, Program } from '../ebpf/index.ts';
+import { compile, dump, type ProgramSpec } from '../ebpf/language.ts';
+import { protection } from '../dataplane/program.ts';
+import { CELLS_PER_LINE } from '../dataplane/maps.ts';
+import { DEFAULT_STACK, type Form } from '../dataplane/challenge.ts';
+import type { Policy } from '../policy/policy.ts';
+import { formFeature, settleChallenger } from './challenger.ts';
+import { mapSpecs } from './kernel-maps.ts';
+import { listCapacity, readLists } from './lists.ts';
+
+export interface CheckedProgram {
+  readonly name: string;
+  /** Instructions that are loaded. */
+  readonly instructions: number;
+  /** Instructions that the verifier walked, every path together; it allows a million. */
+  readonly verified: number;
+  /** Instructions by the file of the data plane that wrote them. */
+  readonly stages: Readonly<Record<string, number>>;
+}
+
+export interface Checked {
+  readonly programs: readonly CheckedProgram[];
+  readonly maps: readonly { readonly name: string; readonly bytes: number }[];
+  /** How SYNs are challenged here, and why so. */
+  readonly challenge: string;
+  readonly features: readonly Feature[];
+  /** How likely it is that a source is judged too hard, by how many others are at their limit. */
+  readonly falseLimit: readonly { readonly busySources: number; readonly probability: number }[];
+  readonly assembly: string;
+}
+
+const FORMS: readonly Form[] = ['assign', 'kernel'];
+const BUSY = [1000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/** The chance that both cells of a source are shared with sources at their limit, of which there are so many. */
+export function falseLimitProbability(cells: number, busySources: number): number {
+  const perLine = busySources / (cells / CELLS_PER_LINE);
+  const half = CELLS_PER_LINE / 2;
+  // The number of busy sources in a line is Poisson; each covers one cell of either half.
+  return 1 - 2 * Math.exp(-perLine / half) + Math.exp(-perLine * (1 - ((half - 1) / half) ** 2));
+}
+
+/** Bytes that a map takes in the kernel, near enough: what BPF_MAP_CREATE sets aside for it. */
+function mapBytes({ key, value, maxEntries, perCpu }: MapSpec): number {
+  if (!value) return maxEntries; // a ring buffer is as large as it says
+  const each = Math.ceil(value.size / 8) * 8;
+  return maxEntries * each * (perCpu ? possibleCpus() : 1) + (key && key.size > 4 ? maxEntries * (key.size + 40) : 0);
+}
+
+function checkProgram(spec: ProgramSpec): CheckedProgram {
+  const stages: Record<string, number> = {};
+  for (const { site } of compile(spec).insns) {
+    const file = site?.location?.file.split('/').at(-1)?.replace(/\.[jt]s$/, '') ?? 'other';
+    stages[file] = (stages[file] ?? 0) + 1;
+  }
+  using program = Program.load(spec);
+  const { verifiedInstructions } = program.info;
+  return { name: spec.name, instructions: program.size, verified: verifiedInstructions, stages };
+}
+
+/** Builds and loads a policy's programs, and lets them go again. @throws VerifierError, SyscallError. */
+export function checkPolicy(policy: Policy, interfaceName: string | undefined): Checked {
+  const settled = settleChallenger(policy, interfaceName ?? 'lo');
+  const challenger = settled.challenger && { ...settled.challenger, stack: interfaceName ? settled.challenger.stack : DEFAULT_STACK };
+  const { program, accept, maps } = protection(policy, { lists: listCapacity(readLists(policy)), challenger });
+  const specs = accept ? [program, accept] : [program];
+  return {
+    programs: specs.map(checkProgram),
+    maps: mapSpecs(maps).map((spec) => ({ name: spec.name, bytes: mapBytes(spec) })),
+    challenge: settled.note,
+    features: FORMS.flatMap((form) => formFeature(form) ?? []),
+    falseLimit: BUSY.map((busySources) => ({
+      busySources,
+      probability: falseLimitProbability(policy.cells, busySources),
+    })),
+    assembly: specs.map((spec) => dump(spec).bytecode).join('\n\n'),
+  };
+}
