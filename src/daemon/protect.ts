@@ -230,6 +230,12 @@ export class ProtectedInterface implements Disposable {
     this.#pins?.keepMaps(next.maps);
   }
 
+  /** Forgets who proved its address; everybody who is challenged has to prove it again. */
+  forgetVerified(): void {
+    using mapping = this.#force.maps.get(this.#force.protection.maps.verified).mmap();
+    new Uint8Array(mapping.memory).fill(0);
+  }
+
   /** Changes the lists in place where their maps have room. */
   #listsFit(policy: Policy): boolean {
     const lists = readLists(policy);

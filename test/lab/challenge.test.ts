@@ -1,0 +1,227 @@
+/** Real clients through each form of challenge, and a stranger's opinion of the answers. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Netns } from '../../lab/netns.ts';
+import { client, LAB_INTERFACE, labDown, labUp, namespaceOf, server } from '../../lab/topology.ts';
+import { Program, TC, tc, TcLink } from '../../src/ebpf/index.ts';
+import { formFeature } from '../../src/daemon/challenger.ts';
+import { type PolicyInput, protect, type ProtectedInterface } from '../../src/index.ts';
+import { describeAsRoot } from '../support/as-root.ts';
+import { Running } from '../support/cli.ts';
+
+const LAB = 'seawall-challenge';
+const clients = namespaceOf(client, LAB);
+const behind = namespaceOf(server, LAB);
+const inner = new Netns(`${LAB}-inner`);
+const BIG = 20_000_000;
+const FORMS = (['assign', 'kernel', 'reset'] as const).filter((form) => formFeature(form)?.available ?? true);
+
+const SERVER = `
+const { createServer } = require('node:http'), { createHash } = require('node:crypto');
+const big = Buffer.alloc(${String(BIG)}, 'the same again ');
+createServer((request, response) => {
+  if (request.method === 'PUT') {
+    const hash = createHash('sha256');
+    request.on('data', (chunk) => hash.update(chunk)).on('end', () => response.end(hash.digest('hex')));
+  } else response.end(request.url === '/big' ? big : 'hello\\n');
+}).listen(80, '::', () => console.log('listening'));`;
+
+const PYTHON = `
+import socket, sys
+s = socket.create_connection((sys.argv[1], 80), 5)
+s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+data = b""
+while True:
+    part = s.recv(4096)
+    if not part: break
+    data += part
+print(data.decode().splitlines()[-1])`;
+
+const NODE = `require('node:http').get(process.argv[1], (r) => r.on('data', (d) => process.stdout.write(d)))`;
+
+interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+}
+const run = (netns: Netns, command: string, ...args: string[]): Ran =>
+  netns.run(() => spawnSync(command, args, { encoding: 'utf8', timeout: 20_000, maxBuffer: 2 * BIG }));
+const curl = (url: string, ...more: string[]): Ran => run(clients, 'curl', '-s', '-g', '-m', '8', ...more, url);
+const hello = { status: 0, stdout: 'hello\n' };
+const guard = (policy: PolicyInput): ProtectedInterface => behind.run(() => protect(LAB_INTERFACE, policy));
+const always = (form: (typeof FORMS)[number]): PolicyInput => ({ challenge: { mode: 'always', form, 'set-sysctls': true } });
+
+/** Sysctls of the client while something runs. */
+function withSysctls<T>(values: Record<string, string>, action: () => T): T {
+  const path = (name: string): string => `/proc/sys/net/ipv4/${name}`;
+  const before = clients.run(() => Object.keys(values).map((name) => readFileSync(path(name), 'utf8')));
+  const set = (all: readonly string[]): void => {
+    clients.run(() => {
+      Object.keys(values).forEach((name, index) => {
+        writeFileSync(path(name), all[index]!);
+      });
+    });
+  };
+  set(Object.values(values));
+  try {
+    return action();
+  } finally {
+    set(before);
+  }
+}
+
+/** Puts a priority tag (VLAN 0), which every host understands, on what the client sends, until it is disposed of. */
+const tagger = tc('tagger', ($, packet) => {
+  $.call('skb_vlan_push', packet, 0x0081, 0); // 0x8100 in network order
+  return TC.OK;
+});
+function tagged(): Disposable {
+  const program = Program.load(tagger);
+  const link = clients.run(() => TcLink.attach(program, LAB_INTERFACE, 'egress'));
+  return {
+    [Symbol.dispose]: () => {
+      link[Symbol.dispose]();
+      program[Symbol.dispose]();
+    },
+  };
+}
+
+describeAsRoot('challenges', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'seawall-challenge-'));
+  let http: Running;
+  beforeAll(async () => {
+    labDown(LAB);
+    inner.remove();
+    labUp(LAB);
+    // Tags are put into the frame, where XDP sees them.
+    clients.run(() => execFileSync('ethtool', ['-K', LAB_INTERFACE, 'txvlan', 'off'], { stdio: 'ignore' }));
+    // The host's own segments carry whole checksums.
+    behind.run(() => execFileSync('ethtool', ['-K', LAB_INTERFACE, 'tx', 'off'], { stdio: 'ignore' }));
+    // A host behind the client, which hides it behind its own address.
+    inner.create();
+    clients.ip('link', 'add', 'down0', 'type', 'veth', 'peer', 'name', 'up0', 'netns', inner.name);
+    clients.ip('addr', 'add', '172.20.0.1/24', 'dev', 'down0');
+    clients.ip('link', 'set', 'down0', 'up');
+    inner.ip('addr', 'add', '172.20.0.2/24', 'dev', 'up0');
+    inner.ip('link', 'set', 'up0', 'up');
+    inner.ip('route', 'add', 'default', 'via', '172.20.0.1');
+    clients.run(() => {
+      writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
+      const rules = 'table ip nat { chain post { type nat hook postrouting priority 100; oifname "eth0" masquerade; }; }';
+      execFileSync('nft', ['-f', '-'], { input: rules });
+    });
+    http = new Running('nsenter', [`--net=${behind.path}`, process.execPath, '-e', SERVER]);
+    await http.until(/listening/);
+  });
+  afterAll(async () => {
+    await http.stop('SIGKILL');
+    inner.remove();
+    labDown(LAB);
+    rmSync(directory, { recursive: true });
+  });
+
+  describe.each(FORMS)('%s', (form) => {
+    let protection: ProtectedInterface;
+    beforeAll(() => {
+      protection = guard(always(form));
+    });
+    afterAll(() => {
+      protection[Symbol.dispose]();
+    });
+    // Each has to prove itself.
+    let before: bigint;
+    beforeEach(() => {
+      protection.forgetVerified();
+      before = protection.stats().reasons.challenged;
+    });
+    afterEach(() => {
+      expect(protection.stats().reasons.challenged).toBeGreaterThan(before);
+    });
+
+    it.each(['http://10.0.0.10/', 'http://[fd00::10]/'])('curl reaches %s', (url) => {
+      expect(curl(url)).toMatchObject(hello);
+    });
+
+    it.each([
+      ['timestamps off', { tcp_timestamps: '0' }],
+      ['window scaling off', { tcp_window_scaling: '0' }],
+      ['SACK off', { tcp_sack: '0' }],
+      ['no option but the MSS', { tcp_timestamps: '0', tcp_window_scaling: '0', tcp_sack: '0' }],
+      ['ECN on', { tcp_ecn: '1' }],
+    ])('a Python socket with %s', (_what, sysctls) => {
+      withSysctls(sysctls, () => {
+        for (const address of ['10.0.0.10', 'fd00::10'])
+          expect(run(clients, 'python3', '-c', PYTHON, address)).toMatchObject(hello);
+      });
+    });
+
+    it('clients whose frames carry a VLAN tag', () => {
+      using _tags = tagged();
+      for (const host of ['10.0.0.10', '[fd00::10]']) {
+        expect(curl(`http://${host}/`)).toMatchObject(hello);
+        expect(curl(`http://${host}/big`, '-o', '/dev/null').status).toBe(0);
+      }
+    });
+
+    it('a Node client, and one behind a NAT', () => {
+      expect(run(clients, process.execPath, '-e', NODE, 'http://10.0.0.10/')).toMatchObject(hello);
+      expect(run(inner, 'curl', '-s', '-m', '8', 'http://10.0.0.10/')).toMatchObject(hello);
+    });
+
+    it.each(['10.0.0.10', '[fd00::10]'])('20 MB each way with %s, intact', (host) => {
+      const file = join(directory, 'big');
+      writeFileSync(file, Buffer.alloc(BIG, 'upwards '));
+      const sent = createHash('sha256').update(readFileSync(file)).digest('hex');
+      expect(curl(`http://${host}/big`, '-T', file)).toMatchObject({ status: 0, stdout: sent });
+      const got = join(directory, 'got');
+      expect(curl(`http://${host}/big`, '-o', got).status).toBe(0);
+      expect(readFileSync(got).equals(Buffer.alloc(BIG, 'the same again '))).toBe(true);
+    });
+  });
+
+  it.runIf(FORMS.includes('assign'))('assign keeps every option of the client', async () => {
+    using _protection = guard(always('assign'));
+    const holder = `const s = require('node:net').connect(80, '10.0.0.10', () => { s.write('GET /big HTTP/1.0\\r\\n\\r\\n'); console.log('connected'); }); s.pause(); setTimeout(() => {}, 20000)`;
+    await using held = new Running('nsenter', [`--net=${clients.path}`, process.execPath, '-e', holder]);
+    await held.until(/connected/);
+    const there = run(behind, 'ss', '-tino', 'sport', '=', ':80').stdout;
+    expect(there).toMatch(/\bts\b.*\bsack\b.*wscale:10,7/);
+    expect(there).toMatch(/mss:1448/);
+  });
+
+  it('are found right by a stranger', async () => {
+    for (const form of FORMS) {
+      const file = join(directory, `${form}.pcap`);
+      {
+        using _protection = guard(always(form));
+        await using dump = new Running('ip', ['netns', 'exec', clients.name, 'tcpdump', '--immediate-mode', '-Z', 'root', '-U', '-i', 'eth0', '-w', file]);
+        await dump.until(/listening on eth0/);
+        for (const url of ['http://10.0.0.10/', 'http://[fd00::10]/']) expect(curl(url)).toMatchObject(hello);
+        using _tags = tagged();
+        expect(curl('http://10.0.0.10/')).toMatchObject(hello);
+        await dump.stop('SIGINT');
+      }
+      const answers = 'tcp.flags.syn == 1 && tcp.flags.ack == 1';
+      const count = (filter: string): number =>
+        execFileSync(
+          'tshark',
+          ['-r', file, '-o', 'tcp.check_checksum:TRUE', '-o', 'ip.check_checksum:TRUE', '-Y', filter],
+          { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+        ).split('\n').length - 1;
+      expect(count(answers)).toBeGreaterThanOrEqual(3);
+      expect(count(`${answers} && (tcp.checksum.status == 0 || ip.checksum.status == 0 || _ws.malformed)`)).toBe(0);
+      expect(count(`${answers} && tcp.window_size_value == 0`)).toBe(0);
+    }
+  });
+
+  it('are not sent for ports where nobody listens', () => {
+    for (const form of FORMS.filter((one) => one !== 'reset')) {
+      using protection = guard(always(form));
+      const { status } = curl('http://10.0.0.10:81/');
+      expect([status, protection.stats().reasons.challenged]).toEqual([7, 0n]); // 7: refused, by the host itself
+    }
+  });
+});
