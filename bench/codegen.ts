@@ -93,7 +93,7 @@ export function codegen(directory: string): { clang: string; programs: CodegenRo
   const clang = clangVersion();
   if (clang === undefined) throw new Error('compare with clang: there is no clang; install it (apt-get install clang)');
   pinToCpu(0);
-  labUp(LAB);
+  labUp(LAB, { bare: true });
   try {
     return { clang, programs: codegenPrograms.map((program) => measure(program, directory)) };
   } finally {

@@ -1,6 +1,8 @@
-/** `npm run bench -- codegen|startup|ring [--json]` */
+/** `npm run bench -- codegen|startup|ring|paths|lists [--json]` */
 import { codegen } from './codegen.ts';
 import { ring } from './ring.ts';
+import { measureLists } from './lists.ts';
+import { measurePaths } from './paths.ts';
 import { startup } from './startup.ts';
 
 const [name, ...options] = process.argv.slice(2);
@@ -39,10 +41,19 @@ async function run(): Promise<void> {
         ? JSON.stringify(result)
         : `attached after ${String(result.attachedMs)} ms, of which generating and loading ${String(result.generateAndLoadMs)} ms; node alone ${String(result.nodeAloneMs)} ms`,
     );
+  } else if (name === 'paths') {
+    const result = measurePaths(TWINS);
+    if (json) console.log(JSON.stringify(result));
+    else {
+      console.table(result.rows);
+      console.log({ ...result, rows: undefined });
+    }
+  } else if (name === 'lists') {
+    console.log(JSON.stringify(measureLists()));
   } else if (name === 'ring') {
     console.log(JSON.stringify(await ring()));
   } else {
-    throw new Error('usage: npm run bench -- codegen|startup|ring [--json]');
+    throw new Error('usage: npm run bench -- codegen|startup|ring|paths|lists [--json]');
   }
 }
 

@@ -66,9 +66,26 @@ export class LiveLists implements Disposable {
     const changes = (action: 'allow' | 'deny') => difference(this.#lists[action].v4, lists[action].v4);
     this.#table.apply({ allow: changes('allow'), deny: changes('deny') });
     const networks6 = this.#replaceTrie(lists);
+    this.#setState(networks6);
+    this.#lists = lists;
+  }
+
+  /** Adds networks to a list, touching nothing else. */
+  add(action: 'allow' | 'deny', networks: readonly string[]): void {
+    const added: NetworkList = { v4: [], v6: [] };
+    for (const text of networks) addNetwork(added, text);
+    this.#table.apply({ [action]: { add: added.v4 } });
+    for (const packed of added.v4) this.#lists[action].v4.push(packed);
+    const { v6 } = this.#lists[action];
+    const lists = { ...this.#lists, [action]: { v4: this.#lists[action].v4, v6: [...v6, ...added.v6] } };
+    const networks6 = this.#replaceTrie(lists);
+    this.#lists = lists;
+    this.#setState(networks6);
+  }
+
+  #setState(networks6: number): void {
     const state = { listed4: this.#table.empty ? 0 : 1, listed6: networks6 > 0 ? 1 : 0 };
     this.#maps.get(this.#specs.lists.state).update(0, state);
-    this.#lists = lists;
   }
 
   #replaceTrie(lists: SourceLists): number {

@@ -7,7 +7,7 @@ import type { Segment } from './parse.ts';
 import { reasonOf } from './reason.ts';
 import type { ServiceValues } from './service.ts';
 import { tickShifts } from './ticks.ts';
-import { batchOf, overService } from './service-limit.ts';
+import { batchOf, overService, serviceIsEmpty } from './service-limit.ts';
 
 /** What the limits say of a SYN: the number of a reason to drop it, or 0; and its source's cell before and after, in ticks. */
 export interface LimitOutcome {
@@ -16,7 +16,10 @@ export interface LimitOutcome {
   readonly after: Int<32>;
 }
 
-/** Asks the limits, the narrowest first: a flood from one source is stopped by its own bucket and takes nothing from the others'. */
+/**
+ * Asks the limits. A service without tokens stops everything at once. Otherwise the narrowest is asked first: a flood from one source
+ * is stopped by its own bucket and takes nothing from the others'.
+ */
 export function askLimits<R>(
   $: Builder<R>,
   maps: ProtectionMaps,
@@ -54,11 +57,28 @@ export function askLimits<R>(
     if (typeof bucket.price === 'number') body();
     else $.if(bucket.price.ne(0), body);
   };
-  const source = values.source;
-  if (source) {
-    where(source, () => {
-      ask(maps.meters.source, 128, source, shifts.source, 'over-source');
+  const { source, service } = values;
+  const batch = batchOf(policy);
+  /** Whether the service has a limit is known while building, or to its price. */
+  const whereLimited = (bucket: NonNullable<typeof service>, body: () => void): void => {
+    if (typeof bucket.price === 'bigint') body();
+    else $.if(bucket.price.ne(0), body);
+  };
+  if (service) {
+    whereLimited(service, () => {
+      $.if(serviceIsEmpty($, maps, values.index, service, batch, now, switchOn).ne(0), () => {
+        reason.set(reasonOf('over-service').index);
+      });
     });
+  }
+  if (source) {
+    const body = (): void => {
+      where(source, () => {
+        ask(maps.meters.source, 128, source, shifts.source, 'over-source');
+      });
+    };
+    if (service) $.if(reason.eq(0), body);
+    else body();
   }
   policy.services[0]!.limits.prefixes.forEach(({ family, bits }, at) => {
     const bucket = values.prefixes[at];
@@ -69,16 +89,13 @@ export function askLimits<R>(
       });
     });
   });
-  const { service } = values;
   if (service) {
     $.if(reason.eq(0), () => {
-      const take = (): void => {
-        $.if(overService($, maps, values.index, service, batchOf(policy), now, switchOn).ne(0), () => {
+      whereLimited(service, () => {
+        $.if(overService($, maps, values.index, service, batch, now, switchOn).ne(0), () => {
           reason.set(reasonOf('over-service').index);
         });
-      };
-      if (typeof service.price === 'bigint') take();
-      else $.if(service.price.ne(0), take);
+      });
     });
   }
   return { reason, before, after };

@@ -27,6 +27,14 @@ export interface Surroundings {
   readonly challenger?: Challenger | undefined;
   /** Writes each frame's outcome down, for replay. */
   readonly outcome?: boolean;
+  /** For benchmarks, which run one frame again and again: what happens before it is judged, and whose it is. */
+  readonly rehearsal?: Rehearsal;
+}
+
+export interface Rehearsal {
+  readonly prepare?: ($: XdpBuilder, packet: XdpPacket) => void;
+  /** The source in place of an IPv4 frame's: the word of an address. */
+  readonly source?: ($: XdpBuilder) => readonly Int<64>[];
 }
 
 /** A protection as plain data: the program, and the maps it shares with user space. */
@@ -51,16 +59,19 @@ export function coarseSuffices({ services }: Policy): boolean {
 }
 
 /** Generates the program for a policy. Reads as the list of decisions; the first that fits ends it. */
-export function protection(policy: Policy, { clock = kernelClock, lists = SMALL_LISTS, challenger: able, outcome = false }: Surroundings = {}): Protection {
+export function protection(policy: Policy, { clock = kernelClock, lists = SMALL_LISTS, challenger: able, outcome = false, rehearsal = {} }: Surroundings = {}): Protection {
   const challenger = policy.services.some(({ challenge }) => challenge !== 'off') ? able : undefined;
   const maps = protectionMaps(policy, lists);
   const program = xdp('seawall', ($, packet) => {
     const exits = new Exits($, maps, policy.dryRun, outcome);
     const { leave } = exits;
+    rehearsal.prepare?.($, packet);
     const link = parseLink($, packet, leave);
     return byFamily($, link, leave, (family) => {
       const segment = parseSegment($, packet, family, link.offset, leave, { fragments: policy.fragments, lengths: 'check' });
-      return judge($, packet, segment, { policy, maps, exits, clock, challenger });
+      const forged = family === 4 ? rehearsal.source?.($).map((word) => $.let(word)) : undefined;
+      const judged = forged ? { ...segment, source: () => forged } : segment;
+      return judge($, packet, judged, { policy, maps, exits, clock, challenger });
     });
   });
   const accept = challenger?.form === 'assign' ? acceptProgram(policy, maps, clock, challenger.stack) : undefined;

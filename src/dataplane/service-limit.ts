@@ -5,9 +5,9 @@
  * A SYN that finds no token switches challenges on. From then on the SYNs that come are charged at twice the price, so
  * `challengeUntil` stays ahead of the clock while more than half the rate comes, and falls behind it, which is off, `HOLD` after.
  */
-import type { Builder, Int } from '../ebpf/language.ts';
+import type { Builder, Int, View } from '../ebpf/language.ts';
 import type { Policy } from '../policy/policy.ts';
-import type { ProtectionMaps } from './maps.ts';
+import type { ProtectionMaps, ServiceState } from './maps.ts';
 import type { ServiceValues } from './service.ts';
 
 /** Tokens that a CPU takes at once, at most: an eighth of the smallest bucket, so that what idle CPUs hold matters little. */
@@ -62,6 +62,58 @@ export function challenging<R>(
   return on;
 }
 
+/**
+ * Whether the service has no token left, without taking one: asked first, because then nothing else needs to be asked. Gives 1
+ * where there is none; `switchOn` then turns challenges on.
+ */
+export function serviceIsEmpty<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  index: Int<32> | number,
+  { price, credit }: ServiceBucket,
+  batch: number,
+  now: Int<64>,
+  switchOn: Int<32> | boolean,
+): Int<32> {
+  const empty = $.let($.u32(0));
+  $.lookup(maps.shares, index).match({
+    some: (share) => {
+      $.if(share.tokens.eq(0), () => {
+        $.lookup(maps.services, index).match({
+          some: (state) => {
+            const paid = state.paid;
+            const cost = $.u64(0).add(price).mul(batch);
+            $.if(paid.gt(now), () => {
+              $.if(paid.add(cost).sub(now).gt(credit), () => {
+                empty.set(1);
+                turnOn($, state, now, switchOn);
+              });
+            });
+          },
+        });
+      });
+    },
+  });
+  return empty;
+}
+
+function turnOn<R>(
+  $: Builder<R>,
+  state: View<(typeof ServiceState)['fields']>,
+  now: Int<64>,
+  switchOn: Int<32> | boolean,
+): void {
+  if (switchOn === false) return;
+  const on = (): void => {
+    // Once it is on, it is kept on by counting.
+    $.if(state.challengeUntil.le(now), () => {
+      state.ref('challengeUntil').set(now.add(HOLD));
+    });
+  };
+  if (switchOn === true) on();
+  else $.if(switchOn.ne(0), on);
+}
+
 /** Takes a token of the service. Gives 1 where there is none; `switchOn` then turns challenges on. */
 export function overService<R>(
   $: Builder<R>,
@@ -96,13 +148,9 @@ export function overService<R>(
                 share.set({ tokens: batch - 1 });
                 loop.breakIf($.u32(0).eq(0));
               });
-              const on = (): void => {
-                $.if(over.ne(0), () => {
-                  state.ref('challengeUntil').set(now.add(HOLD));
-                });
-              };
-              if (switchOn === true) on();
-              else if (switchOn !== false) $.if(switchOn.ne(0), on);
+              $.if(over.ne(0), () => {
+                turnOn($, state, now, switchOn);
+              });
             },
           });
         },

@@ -395,6 +395,8 @@ export class Model {
       if (services.length > 1) key[0] = key[0]! ^ (BigInt(index) << 32n);
       return this.#take(name, key, bucket, all.filter((one) => one !== undefined), now);
     };
+    // A service without tokens stops everything, and charges nobody.
+    if (limits.service && this.#serviceIsEmpty(index, limits.service, now)) end('over-service');
     if (!meter('source', 128, limits.source, services.map((one) => one.limits.source))) end('over-source');
     services[0]!.limits.prefixes.forEach(({ family: of, bits }, at) => {
       if (of !== family) return;
@@ -433,6 +435,15 @@ export class Model {
     return true;
   }
 
+  #serviceIsEmpty(index: number, { interval, burst }: Bucket, now: bigint): boolean {
+    const state = this.#services[index]!;
+    const cost = interval * BigInt(this.#batch());
+    if (state.tokens > 0 || state.paid <= now || state.paid + cost - now <= interval * BigInt(burst)) return false;
+    const automatic = this.#challenger && this.#policy.services[index]!.challenge === 'auto';
+    if (automatic && state.challengeUntil <= now) state.challengeUntil = now + 10_000_000_000n;
+    return true;
+  }
+
   /** A CPU takes the service's tokens in batches of an eighth of the smallest bucket, 64 at most. */
   #takeService(index: number, { interval, burst }: Bucket, now: bigint): boolean {
     const batch = this.#batch();
@@ -443,12 +454,7 @@ export class Model {
     }
     const start = state.paid > now ? state.paid : now;
     const cost = interval * BigInt(batch);
-    if (start + cost - now > interval * BigInt(burst)) {
-      if (this.#challenger && this.#policy.services[index]!.challenge === 'auto') {
-        state.challengeUntil = now + 10_000_000_000n;
-      }
-      return false;
-    }
+    if (start + cost - now > interval * BigInt(burst)) return false;
     state.paid = start + cost;
     state.tokens = batch - 1;
     return true;

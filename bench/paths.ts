@@ -1,0 +1,250 @@
+/**
+ * `npm run bench -- paths`: nanoseconds a packet on each path through the program, by test run, beside a program that only returns,
+ * the common design in C, and a C program that answers with a cookie and does nothing else. All in turn, medians.
+ */
+import { BpfMap, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
+import {
+  arrayMap,
+  array,
+  type Int,
+  lruHash,
+  type ProgramSpec,
+  struct,
+  u32,
+  u64,
+  XDP,
+  xdp,
+  type XdpBuilder,
+  type XdpPacket,
+} from '../src/ebpf/language.ts';
+import { attr, attribute } from '../src/ebpf/sys/attr.ts';
+import { command } from '../src/ebpf/sys/bpf.ts';
+import { addressOf } from '../src/ebpf/sys/libc.ts';
+import { KernelMaps } from '../src/daemon/kernel-maps.ts';
+import { LiveLists, listCapacity, type SourceLists } from '../src/daemon/lists.ts';
+import { DEFAULT_STACK, type Form } from '../src/dataplane/challenge.ts';
+import { type Clock, kernelClock } from '../src/dataplane/clock.ts';
+import { protection, type Rehearsal } from '../src/dataplane/program.ts';
+import { ethernet, frame, ipv4, tcp, udp } from '../src/net/build.ts';
+import { type TcpOption } from '../src/net/tcp-options.ts';
+import { resolvePolicy } from '../src/policy/policy.ts';
+import type { PolicyInput } from '../src/policy/schema.ts';
+import { client, LAB_INTERFACE, labDown, labUp, namespaceOf } from '../lab/topology.ts';
+import { compileTwin, loadTwin } from './clang/load.ts';
+import { randomNetworks } from './lists.ts';
+import { median, round } from './statistics.ts';
+
+const ROUNDS = 9;
+const RUNS = 500_000;
+const LAB = 'seawall-bench';
+const ENTRIES = 1 << 20;
+
+const LINUX: readonly TcpOption[] = [
+  { kind: 'mss', size: 1460 },
+  { kind: 'sackPermitted' },
+  { kind: 'timestamps', value: 0x01020304, echo: 0 },
+  { kind: 'nop' },
+  { kind: 'windowScale', shift: 7 },
+];
+const syn = frame([ethernet(), ipv4(), tcp({ options: LINUX })]);
+
+/** Any unicast address: the first octet is from 11 to 126. */
+const randomSource = ($: XdpBuilder): readonly Int<64>[] => {
+  const random = $.randomU32();
+  return [random.shr(8).shl(8).or(random.shr(24).mod(116).add(11)).u64()];
+};
+
+/** The time leaps on by a second at each look, and is paid for like the real one: every bucket is always full. */
+const leap = arrayMap('leap', { value: u64, maxEntries: 1 });
+const leapingClock: Clock = {
+  coarse: ($) => {
+    const time = $.at(leap, 0);
+    const next = time.value.add($.ktimeGetCoarseNs().and(1)).add(1_000_000_000);
+    time.ref('value').set(next as never);
+    return next;
+  },
+  exact: kernelClock.exact,
+};
+
+const WORDS = Math.floor(syn.length / 4);
+const Whole = struct('whole', { words: array(u32, WORDS) });
+/** Puts the SYN back where the last run left its answer. */
+function restore(_$: XdpBuilder, packet: XdpPacket): void {
+  const whole = packet.peek(Whole).orExit(XDP.ABORTED);
+  for (let index = 0; index < WORDS; index++) whole.words.ref(index).set(syn.readUInt32LE(index * 4));
+}
+
+interface Loaded extends Disposable {
+  readonly program: Program;
+  readonly data: Buffer;
+}
+
+interface Path {
+  readonly name: string;
+  readonly load: () => Loaded;
+}
+
+interface Options {
+  readonly policy?: PolicyInput;
+  readonly data?: Buffer;
+  readonly rehearsal?: Rehearsal;
+  readonly clock?: Clock;
+  readonly form?: Form;
+  readonly lists?: SourceLists;
+  readonly verified?: boolean;
+}
+
+const NO_LISTS: SourceLists = { allow: { v4: [], v6: [] }, deny: { v4: [], v6: [] } };
+
+function ours({ policy: input = {}, data = syn, rehearsal, clock, form, lists = NO_LISTS, verified }: Options): Loaded {
+  const policy = resolvePolicy(input);
+  const built = protection(policy, {
+    lists: listCapacity(lists),
+    ...(rehearsal ? { rehearsal } : {}),
+    ...(clock ? { clock } : {}),
+    ...(form ? { challenger: { form, stack: DEFAULT_STACK, assumeListening: true } } : {}),
+  });
+  const maps = KernelMaps.create(built.maps, policy);
+  const live = new LiveLists(maps, built.maps, lists);
+  if (verified) {
+    // Every place of every line holds whoever asks: the tag is what the look-up compares, and one source is enough.
+    const always = { challengedUntil: 0n, verifiedUntil: 2n ** 63n, spare: new Uint8Array(48) };
+    maps.get(built.maps.activity).update(0, always);
+  }
+  const program = Program.load(built.program, { maps: maps.all });
+  return {
+    program,
+    data,
+    [Symbol.dispose]: () => {
+      program[Symbol.dispose]();
+      live[Symbol.dispose]();
+      maps[Symbol.dispose]();
+    },
+  };
+}
+
+function plain(spec: ProgramSpec): Loaded {
+  const program = Program.load(spec);
+  return { program, data: syn, [Symbol.dispose]: () => program[Symbol.dispose]() };
+}
+
+function twin(source: string): Loaded {
+  const maps = [
+    BpfMap.create(lruHash('tokens', { key: u32, value: u32, maxEntries: ENTRIES })),
+    BpfMap.create(lruHash('refills', { key: u32, value: u64, maxEntries: ENTRIES })),
+  ];
+  const program = loadTwin(compileTwin(source), maps);
+  return {
+    program,
+    data: syn,
+    [Symbol.dispose]: () => {
+      program[Symbol.dispose]();
+      for (const map of maps) map[Symbol.dispose]();
+    },
+  };
+}
+
+const floor = xdp('floor', () => XDP.PASS);
+const off: PolicyInput = { challenge: { mode: 'off' } };
+const always: PolicyInput = { challenge: { mode: 'always' } };
+const random = { source: randomSource };
+
+function paths(twins: string): readonly Path[] {
+  return [
+    { name: 'floor', load: () => plain(floor) },
+    { name: 'not TCP', load: () => ours({ policy: off, data: frame([ethernet(), ipv4(), udp()], new Uint8Array(32)) }) },
+    { name: 'not a SYN', load: () => ours({ policy: off, data: frame([ethernet(), ipv4(), tcp({ flags: ['ACK'] })], new Uint8Array(20)) }) },
+    { name: 'SYN passed, one source', load: () => ours({ policy: off, clock: leapingClock }) },
+    { name: 'SYN passed, random sources', load: () => ours({ policy: off, clock: leapingClock, rehearsal: random }) },
+    { name: 'dropped by the limit, one source', load: () => ours({ policy: off }) },
+    { name: 'dropped by the limit, random sources', load: () => ours({ policy: off, rehearsal: random }) },
+    {
+      name: 'dropped by the limit, random sources, 1,000,000 denied networks',
+      load: () => ours({ policy: off, rehearsal: random, lists: { ...NO_LISTS, deny: randomNetworks(1_000_000) } }),
+    },
+    { name: 'dropped by sanity', load: () => ours({ policy: off, data: frame([ethernet(), ipv4(), tcp({ options: LINUX, flags: ['SYN', 'FIN'] })]) }) },
+    { name: 'challenged (assign), random sources', load: () => ours({ policy: always, form: 'assign', rehearsal: { ...random, prepare: restore } }) },
+    { name: 'challenged (kernel), random sources', load: () => ours({ policy: always, form: 'kernel', rehearsal: { ...random, prepare: restoreLonger } }) },
+    { name: 'asked whether verified, random sources', load: () => ours({ policy: { challenge: { mode: 'auto' } }, form: 'reset', rehearsal: random, verified: true }) },
+    { name: 'C: common design, one source', load: () => twin(`${twins}/common_one.c`) },
+    { name: 'C: common design, random sources', load: () => twin(`${twins}/common_random.c`) },
+    { name: 'C: a cookie of the kernel and nothing else', load: () => twin(`${twins}/cookie.c`) },
+  ];
+}
+
+/** The kernel's form cuts the frame; it is made long again first. */
+function restoreLonger($: XdpBuilder, packet: XdpPacket): void {
+  const missing = $.u64(syn.length).sub(packet.remaining());
+  packet.adjustTail(missing.u32()).orExit(XDP.ABORTED);
+  restore($, packet);
+}
+
+function time({ program, data }: Loaded): number {
+  const bytes = Buffer.from(data);
+  const attributes = attribute(attr.testRun, {
+    programFd: program.fd,
+    dataSizeIn: bytes.length,
+    dataIn: addressOf(bytes),
+    repeat: RUNS,
+  });
+  const start = process.hrtime.bigint();
+  command('PROG_TEST_RUN', attributes, 'time program');
+  return Number(process.hrtime.bigint() - start) / RUNS;
+}
+
+export interface PathsResult {
+  readonly floorNs: number;
+  readonly rows: readonly { readonly path: string; readonly ns: number; readonly vsFloor: number }[];
+  readonly commonDesign: { readonly oneNs: number; readonly randomNs: number };
+  readonly cookieTwinNs: number;
+  /** The targets: the limit under random sources against the common design's, and against our own with one source. */
+  readonly ratios: {
+    readonly commonRandomToOurs: number;
+    readonly commonOneToOurs: number;
+    readonly randomToOne: number;
+    readonly cookieToTwin: number;
+    readonly listNs: number;
+  };
+}
+
+export function measurePaths(twins: string): PathsResult {
+  pinToCpu(0);
+  labUp(LAB, { bare: true });
+  const all = paths(twins);
+  const samples = new Map(all.map(({ name }) => [name, [] as number[]]));
+  const loaded = all.map(({ name, load }) => ({ name, it: load() }));
+  try {
+    // A program that is on no interface is registered anew at each test run, which takes milliseconds.
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const { name, it } of loaded) {
+        using _link = namespaceOf(client, LAB).run(() => XdpLink.attach(it.program, LAB_INTERFACE));
+        if (round === 0) time(it);
+        samples.get(name)!.push(time(it));
+      }
+    }
+  } finally {
+    for (const { it } of loaded) it[Symbol.dispose]();
+    labDown(LAB);
+  }
+  const ns = (name: string): number => round(median(samples.get(name)!));
+  const floorNs = ns('floor');
+  const one = ns('dropped by the limit, one source');
+  const many = ns('dropped by the limit, random sources');
+  const commonDesign = { oneNs: ns('C: common design, one source'), randomNs: ns('C: common design, random sources') };
+  const cookieTwinNs = ns('C: a cookie of the kernel and nothing else');
+  return {
+    floorNs,
+    rows: all
+      .filter(({ name }) => name !== 'floor' && !name.startsWith('C:'))
+      .map(({ name }) => ({ path: name, ns: ns(name), vsFloor: round(ns(name) - floorNs) })),
+    commonDesign,
+    cookieTwinNs,
+    ratios: {
+      commonRandomToOurs: round(commonDesign.randomNs / many),
+      commonOneToOurs: round(commonDesign.oneNs / one),
+      randomToOne: round(many / one),
+      cookieToTwin: round(ns('challenged (assign), random sources') / cookieTwinNs),
+      listNs: round(ns('dropped by the limit, random sources, 1,000,000 denied networks') - many),
+    },
+  };
+}
