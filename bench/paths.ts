@@ -152,8 +152,14 @@ const random = { source: randomSource };
 function paths(twins: string): readonly Path[] {
   return [
     { name: 'floor', load: () => plain(floor) },
-    { name: 'not TCP', load: () => ours({ policy: off, data: frame([ethernet(), ipv4(), udp()], new Uint8Array(32)) }) },
-    { name: 'not a SYN', load: () => ours({ policy: off, data: frame([ethernet(), ipv4(), tcp({ flags: ['ACK'] })], new Uint8Array(20)) }) },
+    {
+      name: 'not TCP',
+      load: () => ours({ policy: off, data: frame([ethernet(), ipv4(), udp()], new Uint8Array(32)) }),
+    },
+    {
+      name: 'not a SYN',
+      load: () => ours({ policy: off, data: frame([ethernet(), ipv4(), tcp({ flags: ['ACK'] })], new Uint8Array(20)) }),
+    },
     { name: 'SYN passed, one source', load: () => ours({ policy: off, clock: leapingClock }) },
     { name: 'SYN passed, random sources', load: () => ours({ policy: off, clock: leapingClock, rehearsal: random }) },
     { name: 'dropped by the limit, one source', load: () => ours({ policy: off }) },
@@ -162,10 +168,23 @@ function paths(twins: string): readonly Path[] {
       name: 'dropped by the limit, random sources, 1,000,000 denied networks',
       load: () => ours({ policy: off, rehearsal: random, lists: { ...NO_LISTS, deny: randomNetworks(1_000_000) } }),
     },
-    { name: 'dropped by sanity', load: () => ours({ policy: off, data: frame([ethernet(), ipv4(), tcp({ options: LINUX, flags: ['SYN', 'FIN'] })]) }) },
-    { name: 'challenged (assign), random sources', load: () => ours({ policy: always, form: 'assign', rehearsal: { ...random, prepare: restore } }) },
-    { name: 'challenged (kernel), random sources', load: () => ours({ policy: always, form: 'kernel', rehearsal: { ...random, prepare: restoreLonger } }) },
-    { name: 'asked whether verified, random sources', load: () => ours({ policy: { challenge: { mode: 'auto' } }, form: 'reset', rehearsal: random, verified: true }) },
+    {
+      name: 'dropped by sanity',
+      load: () =>
+        ours({ policy: off, data: frame([ethernet(), ipv4(), tcp({ options: LINUX, flags: ['SYN', 'FIN'] })]) }),
+    },
+    {
+      name: 'challenged (assign), random sources',
+      load: () => ours({ policy: always, form: 'assign', rehearsal: { ...random, prepare: restore } }),
+    },
+    {
+      name: 'challenged (kernel), random sources',
+      load: () => ours({ policy: always, form: 'kernel', rehearsal: { ...random, prepare: restoreLonger } }),
+    },
+    {
+      name: 'asked whether verified, random sources',
+      load: () => ours({ policy: { challenge: { mode: 'auto' } }, form: 'reset', rehearsal: random, verified: true }),
+    },
     { name: 'C: common design, one source', load: () => twin(`${twins}/common_one.c`) },
     { name: 'C: common design, random sources', load: () => twin(`${twins}/common_random.c`) },
     { name: 'C: a cookie of the kernel and nothing else', load: () => twin(`${twins}/cookie.c`) },

@@ -67,9 +67,17 @@ function sourceAddress($: XdpBuilder, sources: FloodSources, family: 4 | 6): Int
   const number = (): Int<32> => (sources === 'one' ? $.u32(0) : $.randomU32());
   if (family === 6) {
     // 2001:2::/48 is for benchmarks (RFC 5180); any address lies in 2000::/4, which holds the addresses in use.
-    const low = sources === 'one' ? $.u32(1) : sources === 'random' ? number() : number().mod(sources).toNetwork().raw();
+    const low =
+      sources === 'one' ? $.u32(1) : sources === 'random' ? number() : number().mod(sources).toNetwork().raw();
     if (sources !== 'random') return [$.u32(memoryWord(0x2001_0002)), $.u32(0), $.u32(0), low];
-    return [number().and(~0xff >>> 0).or(0x20), number(), number(), low];
+    return [
+      number()
+        .and(~0xff >>> 0)
+        .or(0x20),
+      number(),
+      number(),
+      low,
+    ];
   }
   const first = ipv4Number(FIRST_SOURCE);
   if (sources === 'one') return [$.u32(memoryWord(first))];
@@ -150,7 +158,10 @@ export const clientSide: ProgramSpec = xdp('lab_client', ($, packet) => {
   const ip = packet.take(Ipv6).orExit(XDP.PASS);
   const prefix = Buffer.from(addressBytes('fd00::')).readBigUInt64LE();
   return $.if(
-    ip.daddr.part(0).eq(prefix).or(ip.daddr.part(0).and(0xff).oneOf([0xfe, 0xff])),
+    ip.daddr
+      .part(0)
+      .eq(prefix)
+      .or(ip.daddr.part(0).and(0xff).oneOf([0xfe, 0xff])),
     () => XDP.PASS,
     () => XDP.DROP,
   );

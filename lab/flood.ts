@@ -54,9 +54,7 @@ function liveContext(length: number, index: number): Buffer {
 /** Only the lab's server may be flooded. */
 function checkTarget(target: string): void {
   if (target === server.ipv4 || target === server.ipv6) return;
-  throw new RangeError(
-    `flood ${target}: only the lab's server, ${server.ipv4} or ${server.ipv6}, can be the target`,
-  );
+  throw new RangeError(`flood ${target}: only the lab's server, ${server.ipv4} or ${server.ipv6}, can be the target`);
 }
 
 function runFor(program: Program, frame: Buffer, context: Buffer, seconds: number): number {

@@ -4,7 +4,7 @@
 static long (*raw_gen_syncookie)(void *ip, void *tcp, u32 length) = (void *)204;
 static long (*adjust_tail)(void *ctx, int delta) = (void *)65;
 
-struct syn { struct eth eth; struct ipv4 ip; struct tcp tcp; u8 options[20]; };
+struct syn { struct eth eth; struct ipv4 ip; struct tcp tcp; u8 options[20]; } __attribute__((packed));
 
 static inline u16 fold(u64 sum)
 {

@@ -38,14 +38,12 @@ function table(result: DemoResult): string {
     `flood: ${flood.offeredPps.toLocaleString('en')} SYNs/s really sent, sources: ${String(flood.sources)}, ${String(flood.seconds)} s; net.ipv4.tcp_syncookies=${String(tcpSyncookies)} in both`,
     '',
     `${''.padEnd(14)} ${'page loads'.padStart(10)} ${'success'.padStart(8)} ${'worse*'.padStart(8)} ${'connect p50'.padStart(11)} ${'p99'.padStart(11)} ${'core busy'.padStart(9)}`,
-    ...[
-      ['quiet', quiet] as const,
-      ['unprotected', unprotected] as const,
-      ['protected', guarded] as const,
-    ].flatMap(([name, phase]) => [
-      row(name, phase.legit, phase.receivingCpuBusy, phase.worsePlacement),
-      row('  one address', phase.office, phase.receivingCpuBusy, phase.worsePlacement),
-    ]),
+    ...[['quiet', quiet] as const, ['unprotected', unprotected] as const, ['protected', guarded] as const].flatMap(
+      ([name, phase]) => [
+        row(name, phase.legit, phase.receivingCpuBusy, phase.worsePlacement),
+        row('  one address', phase.office, phase.receivingCpuBusy, phase.worsePlacement),
+      ],
+    ),
     '',
     `${guarded.challenge}; passed ${guarded.verdicts.pass.toLocaleString('en')} frames, dropped ${guarded.verdicts.drop.toLocaleString('en')}, answered ${guarded.verdicts.answer.toLocaleString('en')}; ${String(guarded.nsPerPacket)} ns a frame with statistics on (${guarded.mode} mode)`,
     '* clients run on both cores; the success on the core that fared worse. A p99 near 1000 ms is a SYN sent twice.',

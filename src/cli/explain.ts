@@ -17,7 +17,22 @@ import { namingFile, openCapture } from './replay.ts';
 
 /** The stages in order, with the reasons that each can end a frame for. */
 const STAGES: readonly (readonly [string, readonly ReasonName[]])[] = [
-  ['parse', ['not-ip', 'not-tcp', 'later-fragment', 'truncated', 'bad-ip-header', 'bad-length', 'vlan-depth', 'ipv6-chain', 'tiny-fragment', 'fragment', 'bad-tcp-header']],
+  [
+    'parse',
+    [
+      'not-ip',
+      'not-tcp',
+      'later-fragment',
+      'truncated',
+      'bad-ip-header',
+      'bad-length',
+      'vlan-depth',
+      'ipv6-chain',
+      'tiny-fragment',
+      'fragment',
+      'bad-tcp-header',
+    ],
+  ],
   ['flags', ['not-syn', 'proof']],
   ['lists', ['allowed', 'denied']],
   ['service', ['no-service']],
@@ -75,7 +90,9 @@ function values(stage: string, packet: CapturedPacket, policy: Policy, result: R
       return `source ${bucket.rate}, burst ${String(bucket.burst)}${tokens}`;
     }
     default:
-      return result.reply ? `answer of ${String(result.reply.length)} bytes: ${result.reply.toString('hex')}` : `mode ${service?.challenge ?? ''}`;
+      return result.reply
+        ? `answer of ${String(result.reply.length)} bytes: ${result.reply.toString('hex')}`
+        : `mode ${service?.challenge ?? ''}`;
   }
 }
 
@@ -103,7 +120,9 @@ function print(packet: CapturedPacket, policy: Policy, result: Replayed): void {
     return;
   }
   const decided = STAGES.findIndex(([, names]) => names.includes(reason as ReasonName));
-  console.log(`packet ${String(result.n)}: ${verdict.toUpperCase()} (${reason}): ${reasonOf(reason as ReasonName).description}`);
+  console.log(
+    `packet ${String(result.n)}: ${verdict.toUpperCase()} (${reason}): ${reasonOf(reason as ReasonName).description}`,
+  );
   STAGES.slice(0, decided + 1).forEach(([stage], index) => {
     const mark = index === decided ? '>' : ' ';
     console.log(`${mark} ${stage.padEnd(9)} ${values(stage, packet, policy, result)}`);

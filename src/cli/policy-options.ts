@@ -21,11 +21,18 @@ export interface PolicyOptions {
 export function addPolicyOptions(command: Command): Command {
   return command
     .option('-c, --config <file>', 'the policy, in TOML (docs/policy.md); options here come before it')
-    .option('--rate <rate>', `tokens that come back to each source: a number per s, m, h or d (default: ${defaults.source.rate})`)
+    .option(
+      '--rate <rate>',
+      `tokens that come back to each source: a number per s, m, h or d (default: ${defaults.source.rate})`,
+    )
     .option('--burst <count>', `tokens in a full bucket (default: ${String(defaults.source.burst)})`)
     .option('--port <list>', 'protect only these TCP ports and ranges, separated by commas (default: every port)')
-    .addOption(new Option('--challenge <mode>', `when SYNs are challenged (default: ${defaults.mode})`).choices(challengeModes))
-    .addOption(new Option('--form <form>', `how they are challenged (default: ${defaults.form})`).choices(challengeForms))
+    .addOption(
+      new Option('--challenge <mode>', `when SYNs are challenged (default: ${defaults.mode})`).choices(challengeModes),
+    )
+    .addOption(
+      new Option('--form <form>', `how they are challenged (default: ${defaults.form})`).choices(challengeForms),
+    )
     .option('--dry-run', 'drop and challenge nothing, count what would have been');
 }
 

@@ -34,7 +34,13 @@ function describe(protection: ProtectedInterface): string {
   if (fallback !== undefined) lines.push(`not native: ${fallback}`);
   lines.push(protection.challengeNote);
   if (policy.dryRun) lines.push('dry run: nothing is dropped or challenged');
-  lines.push('policy in effect:', ...formatPolicy(policy).trimEnd().split('\n').map((line) => `  ${line}`.trimEnd()));
+  lines.push(
+    'policy in effect:',
+    ...formatPolicy(policy)
+      .trimEnd()
+      .split('\n')
+      .map((line) => `  ${line}`.trimEnd()),
+  );
   return lines.join('\n');
 }
 
@@ -108,8 +114,10 @@ async function watch(protection: ProtectedInterface, options: RunOptions): Promi
 function interfaceOf(options: RunOptions, policy: Policy): string {
   const names = options.interface === undefined ? policy.interfaces : [options.interface];
   const [only, ...others] = names;
-  if (only === undefined) throw new UsageError('run: name an interface with -i, or in the policy (interfaces = ["eth0"])');
-  if (others.length > 0) throw new UsageError(`run: the policy names ${names.join(', ')}; run one process for each, with -i`);
+  if (only === undefined)
+    throw new UsageError('run: name an interface with -i, or in the policy (interfaces = ["eth0"])');
+  if (others.length > 0)
+    throw new UsageError(`run: the policy names ${names.join(', ')}; run one process for each, with -i`);
   return only;
 }
 
@@ -152,7 +160,10 @@ export function runCommand(): Command {
         .choices(['summary', 'verdicts'])
         .default('summary'),
     )
-    .option('--allow-lock-out', 'put the policy into force even where it cuts off management addresses or your SSH session')
+    .option(
+      '--allow-lock-out',
+      'put the policy into force even where it cuts off management addresses or your SSH session',
+    )
     .option('--json', 'print one JSON object a line')
     .addHelpText(
       'after',

@@ -1,6 +1,13 @@
 /** Which form of challenge this kernel and host can do, and what the host's own stack takes part in. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { interfaceIndex, type Feature, probeHelper, probeKernelFunction, readInterface, UnsupportedError } from '../ebpf/index.ts';
+import {
+  interfaceIndex,
+  type Feature,
+  probeHelper,
+  probeKernelFunction,
+  readInterface,
+  UnsupportedError,
+} from '../ebpf/index.ts';
 import type { Challenger, Form, Stack } from '../dataplane/challenge.ts';
 import type { Policy } from '../policy/policy.ts';
 
@@ -44,7 +51,8 @@ function readStack(mtu: number): Stack {
 /** Settles the form for an interface of this network namespace. @throws UnsupportedError for a form asked for by name that this kernel lacks. */
 export function settleChallenger(policy: Policy, interfaceName: string): Settled {
   const { form, services, setSysctls } = policy;
-  if (services.every(({ challenge }) => challenge === 'off')) return { challenger: undefined, note: 'challenges are off' };
+  if (services.every(({ challenge }) => challenge === 'off'))
+    return { challenger: undefined, note: 'challenges are off' };
   const index = interfaceIndex(interfaceName);
   const stack = readStack(index === undefined ? 1500 : readInterface(index).mtu);
   const take = (chosen: Form, why: string): Settled => ({
@@ -66,7 +74,10 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
       note: 'no challenge: the form kernel needs net.ipv4.tcp_syncookies=2; set it, or allow it with challenge.set-sysctls = true. What is over a limit is dropped',
     };
   }
-  return { challenger: undefined, note: 'no challenge: this kernel has no SYN cookies for XDP (Linux 6.0). What is over a limit is dropped' };
+  return {
+    challenger: undefined,
+    note: 'no challenge: this kernel has no SYN cookies for XDP (Linux 6.0). What is over a limit is dropped',
+  };
 }
 
 /** Sets what a form needs, until it is disposed of; only where the policy allows it. */

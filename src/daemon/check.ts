@@ -51,7 +51,11 @@ function mapBytes({ key, value, maxEntries, perCpu }: MapSpec): number {
 function checkProgram(spec: ProgramSpec): CheckedProgram {
   const stages: Record<string, number> = {};
   for (const { site } of compile(spec).insns) {
-    const file = site?.location?.file.split('/').at(-1)?.replace(/\.[jt]s$/, '') ?? 'other';
+    const file =
+      site?.location?.file
+        .split('/')
+        .at(-1)
+        ?.replace(/\.[jt]s$/, '') ?? 'other';
     stages[file] = (stages[file] ?? 0) + 1;
   }
   using program = Program.load(spec);
@@ -62,7 +66,10 @@ function checkProgram(spec: ProgramSpec): CheckedProgram {
 /** Builds and loads a policy's programs, and lets them go again. @throws VerifierError, SyscallError. */
 export function checkPolicy(policy: Policy, interfaceName: string | undefined): Checked {
   const settled = settleChallenger(policy, interfaceName ?? 'lo');
-  const challenger = settled.challenger && { ...settled.challenger, stack: interfaceName ? settled.challenger.stack : DEFAULT_STACK };
+  const challenger = settled.challenger && {
+    ...settled.challenger,
+    stack: interfaceName ? settled.challenger.stack : DEFAULT_STACK,
+  };
   const { program, accept, maps } = protection(policy, { lists: listCapacity(readLists(policy)), challenger });
   const specs = accept ? [program, accept] : [program];
   return {

@@ -29,7 +29,10 @@ export function readLists({ lists }: Policy): SourceLists {
     }
     return networks;
   };
-  return { allow: list(lists.allow, lists.allowFiles, 'allow-files'), deny: list(lists.deny, lists.denyFiles, 'deny-files') };
+  return {
+    allow: list(lists.allow, lists.allowFiles, 'allow-files'),
+    deny: list(lists.deny, lists.denyFiles, 'deny-files'),
+  };
 }
 
 export function listCapacity({ allow, deny }: SourceLists): ListCapacity {

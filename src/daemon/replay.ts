@@ -35,9 +35,13 @@ const KEYS = {
   hashStart: 0x243f_6a88_85a3_08d3n,
   hashMultiplier: 0x9e37_79b9_7f4a_7c15n,
   hashFinish: 0xbf58_476d_1ce4_e5b9n,
-  cookie: Array.from({ length: 8 }, (_, index) => 0x452821e638d01377n * BigInt(index + 1) & 0xffff_ffff_ffff_ffffn),
+  cookie: Array.from({ length: 8 }, (_, index) => (0x452821e638d01377n * BigInt(index + 1)) & 0xffff_ffff_ffff_ffffn),
 };
-const VERDICTS: Record<number, VerdictName> = { [XDP.PASS.code]: 'pass', [XDP.DROP.code]: 'drop', [XDP.TX.code]: 'answer' };
+const VERDICTS: Record<number, VerdictName> = {
+  [XDP.PASS.code]: 'pass',
+  [XDP.DROP.code]: 'drop',
+  [XDP.TX.code]: 'answer',
+};
 
 /** A policy's program, ready for frames. */
 export class Replay implements Disposable {
@@ -81,7 +85,10 @@ export class Replay implements Disposable {
   run({ time, data, length, linkType }: CapturedPacket): Replayed {
     const n = ++this.#n;
     if (linkType !== LINKTYPE_ETHERNET)
-      throw new CaptureError(`packet ${String(n)} is of link type ${String(linkType)}; only Ethernet (1) can be replayed`, 0);
+      throw new CaptureError(
+        `packet ${String(n)} is of link type ${String(linkType)}; only Ethernet (1) can be replayed`,
+        0,
+      );
     if (data.length < SMALLEST) return { n, time, verdict: 'skipped', reason: 'too-short' };
     if (length > LARGEST) return { n, time, verdict: 'skipped', reason: 'too-large' };
     // What the capture cut off is made up with zeros, so that lengths are right.

@@ -1,4 +1,12 @@
-import { probeHelper, Program, type ProgramSpec, requireFeature, RingBuffer, XdpLink, type XdpMode } from '../ebpf/index.ts';
+import {
+  probeHelper,
+  Program,
+  type ProgramSpec,
+  requireFeature,
+  RingBuffer,
+  XdpLink,
+  type XdpMode,
+} from '../ebpf/index.ts';
 import { SNAP_LENGTH, TraceRecord, traceProgram, traceRing } from '../dataplane/trace.ts';
 
 /** A frame that was seen: nanoseconds since 1970, its bytes as far as they were copied, and how long it was. */

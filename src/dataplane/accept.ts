@@ -2,7 +2,19 @@
  * The other half of the form `assign`, in traffic control: takes the ACK that brings a cookie back and makes a connection of it. It
  * returns at once unless a challenge was sent lately.
  */
-import { type Int, type ProgramSpec, struct, tc, TC, TCP_LISTEN, u16, u32, u8, bytes, type TcAction } from '../ebpf/language.ts';
+import {
+  type Int,
+  type ProgramSpec,
+  struct,
+  tc,
+  TC,
+  TCP_LISTEN,
+  u16,
+  u32,
+  u8,
+  bytes,
+  type TcAction,
+} from '../ebpf/language.ts';
 import { TCP_FLAG } from '../net/headers.ts';
 import type { Policy } from '../policy/policy.ts';
 import { OUR_WINDOW_SCALE } from './answer.ts';
@@ -83,7 +95,13 @@ export function acceptProgram(policy: Policy, maps: ProtectionMaps, clock: Clock
             });
             socket.asTcp().match({
               some: (listener) => {
-                const failure = $.callKernel('bpf_sk_assign_tcp_reqsk', packet, listener, attributes, RequestAttributes.size);
+                const failure = $.callKernel(
+                  'bpf_sk_assign_tcp_reqsk',
+                  packet,
+                  listener,
+                  attributes,
+                  RequestAttributes.size,
+                );
                 $.if(failure.eq(0), () => {
                   accepted.set(1);
                 });

@@ -2,7 +2,15 @@
 import { type Int, struct, u32, u64, type XdpAction, type XdpBuilder, type XdpPacket } from '../ebpf/language.ts';
 import { Ipv4, Ipv6, Tcp, TCP_FLAG } from '../net/headers.ts';
 import { writeAnswer } from './answer.ts';
-import { COOKIE_LIFE, cookieWithoutTimestamps, cookieWithTimestamps, DEFAULT_MSS, type Offer, resetCookie, slotOf } from './cookie.ts';
+import {
+  COOKIE_LIFE,
+  cookieWithoutTimestamps,
+  cookieWithTimestamps,
+  DEFAULT_MSS,
+  type Offer,
+  resetCookie,
+  slotOf,
+} from './cookie.ts';
 import { listening } from './listener.ts';
 import type { ProtectionMaps } from './maps.ts';
 import type { Segment } from './parse.ts';
@@ -99,7 +107,14 @@ export function sendChallenge(
   const isn = $.let(tcp.seq.host());
   markActivity($, maps, now);
   const zero = unknown($, $.u32(0));
-  const base = { window: WINDOW, mss: stack.mtu - (family === 4 ? 40 : 60), tsval: zero, tsecr: zero, ecn: zero, present: zero };
+  const base = {
+    window: WINDOW,
+    mss: stack.mtu - (family === 4 ? 40 : 60),
+    tsval: zero,
+    tsecr: zero,
+    ecn: zero,
+    present: zero,
+  };
   if (form === 'reset') {
     const ack = resetCookie($, maps, segment, slotOf(now));
     writeAnswer($, packet, segment, { ...base, seq: isn, ack, options: 'none' }, fail);

@@ -52,9 +52,7 @@ function hash<R>(
   const key = [secret.at(at), secret.at(at.add(1).and(COOKIE_KEYS * 2 - 1))] as const;
   const pair = (low: Int<32>, high: Int<32>): Int<64> => low.u64().or(high.u64().shl(32));
   const addresses =
-    family === 4
-      ? [pair(source()[0]!.u32(), destination()[0]!.u32())]
-      : [...source(), ...destination()];
+    family === 4 ? [pair(source()[0]!.u32(), destination()[0]!.u32())] : [...source(), ...destination()];
   const ports = tcp.source.raw().u32().or(tcp.dest.raw().u32().shl(16));
   const message = [...addresses, pair(ports, isn), pair(slot, $.u32(0).add(extra))];
   return sipHash($, key, message, ROUNDS).u32();
@@ -89,7 +87,14 @@ function optionBits<R>($: Builder<R>, { present, windowScale, ecn }: Offer): Int
 }
 
 /** A cookie for a SYN whose sender has timestamps: the ISN to answer with, and the TSval. */
-export function cookieWithTimestamps<R>($: Builder<R>, maps: ProtectionMaps, tuple: Tuple, offer: Offer, isn: Int<32>, now: Int<64>): { isn: Int<32>; tsval: Int<32> } {
+export function cookieWithTimestamps<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  tuple: Tuple,
+  offer: Offer,
+  isn: Int<32>,
+  now: Int<64>,
+): { isn: Int<32>; tsval: Int<32> } {
   const mss = $.let(offer.mss);
   $.if(mss.gt(0x3fff), () => {
     mss.set(0x3fff);
@@ -99,7 +104,14 @@ export function cookieWithTimestamps<R>($: Builder<R>, maps: ProtectionMaps, tup
 }
 
 /** A cookie for a SYN without timestamps: the ISN to answer with. */
-export function cookieWithoutTimestamps<R>($: Builder<R>, maps: ProtectionMaps, tuple: Tuple, offer: Offer, isn: Int<32>, now: Int<64>): Int<32> {
+export function cookieWithoutTimestamps<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  tuple: Tuple,
+  offer: Offer,
+  isn: Int<32>,
+  now: Int<64>,
+): Int<32> {
   const mssClass = $.let($.u32(0));
   for (const [index, mss] of MSS_CLASSES[tuple.family].entries()) {
     if (index === 0) continue;

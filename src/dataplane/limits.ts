@@ -33,7 +33,13 @@ export function askLimits<R>(
   const reason = $.let($.u32(0));
   const before = $.let($.u32(0));
   const after = $.let($.u32(0));
-  const ask = (map: MeterMap, bits: number, bucket: MeterBucket, shift: number, over: 'over-source' | 'over-prefix'): void => {
+  const ask = (
+    map: MeterMap,
+    bits: number,
+    bucket: MeterBucket,
+    shift: number,
+    over: 'over-source' | 'over-prefix',
+  ): void => {
     const key = leadingBits(segment.source(), bits);
     // Services share cells, but not a source's tokens.
     if (policy.services.length > 1) key[0] = key[0]!.xor($.u32(0).add(values.index).u64().shl(32));

@@ -38,23 +38,28 @@ it('answers for every address what the networks say, after every change', () => 
     removeFirst: fc.boolean(),
   });
   fc.assert(
-    fc.property(fc.array(change, { maxLength: 12 }), fc.array(address, { minLength: 20, maxLength: 20 }), (changes, addresses) => {
-      const tables = memory();
-      const table = new ListTable(tables);
-      const sets = { allow: new Set<number>(), deny: new Set<number>() };
-      for (const { action, add, removeFirst } of changes) {
-        const set = sets[action];
-        const remove = removeFirst ? [...set].slice(0, 2) : [];
-        for (const one of remove) set.delete(one);
-        for (const one of add) set.add(one);
-        table.apply({ [action]: { add, remove } });
-        for (const candidate of addresses) {
-          const within = (action: 'allow' | 'deny'): boolean => [...sets[action]].some((one) => covers(one, candidate));
-          expect(look(tables, candidate)).toBe(within('allow') ? 1 : within('deny') ? 2 : 0);
+    fc.property(
+      fc.array(change, { maxLength: 12 }),
+      fc.array(address, { minLength: 20, maxLength: 20 }),
+      (changes, addresses) => {
+        const tables = memory();
+        const table = new ListTable(tables);
+        const sets = { allow: new Set<number>(), deny: new Set<number>() };
+        for (const { action, add, removeFirst } of changes) {
+          const set = sets[action];
+          const remove = removeFirst ? [...set].slice(0, 2) : [];
+          for (const one of remove) set.delete(one);
+          for (const one of add) set.add(one);
+          table.apply({ [action]: { add, remove } });
+          for (const candidate of addresses) {
+            const within = (action: 'allow' | 'deny'): boolean =>
+              [...sets[action]].some((one) => covers(one, candidate));
+            expect(look(tables, candidate)).toBe(within('allow') ? 1 : within('deny') ? 2 : 0);
+          }
+          expect(table.empty).toBe(sets.allow.size + sets.deny.size === 0);
         }
-        expect(table.empty).toBe(sets.allow.size + sets.deny.size === 0);
-      }
-    }),
+      },
+    ),
     { numRuns: 100 },
   );
 });

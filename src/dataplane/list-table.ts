@@ -59,7 +59,8 @@ class Blocks {
 
   take(): number {
     const block = this.#free.pop() ?? this.#next++;
-    if (block >= this.#count) throw new RangeError(`fill lists: more than ${String(this.#count)} ${this.#level} blocks are needed`);
+    if (block >= this.#count)
+      throw new RangeError(`fill lists: more than ${String(this.#count)} ${this.#level} blocks are needed`);
     return block;
   }
 
@@ -85,12 +86,15 @@ export class ListTable {
   }
 
   get empty(): boolean {
-    const used = ({ wide, narrow }: Networks): boolean => wide.size > 0 || [...narrow.values()].some((set) => set.size > 0);
+    const used = ({ wide, narrow }: Networks): boolean =>
+      wide.size > 0 || [...narrow.values()].some((set) => set.size > 0);
     return !used(this.#networks.allow) && !used(this.#networks.deny);
   }
 
   /** Adds and removes packed networks; each address changes from its old answer to its new one at once. */
-  apply(changes: Partial<Record<Action, { readonly add?: readonly number[]; readonly remove?: readonly number[] }>>): void {
+  apply(
+    changes: Partial<Record<Action, { readonly add?: readonly number[]; readonly remove?: readonly number[] }>>,
+  ): void {
     this.#middle.settle();
     this.#leaf.settle();
     const touched = new Set<number>();

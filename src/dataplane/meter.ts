@@ -37,9 +37,17 @@ export function meter<R>(
   const half = CELLS_PER_LINE / 2;
   $.lookup(map, hash.u32().and(map.maxEntries - 1)).match({
     some: (line) => {
-      const first = hash.shr(32).u32().and(half - 1);
-      const second = hash.shr(35).u32().and(half - 1).add(half);
-      const limit = typeof credit === 'number' && typeof price === 'number' ? credit + price : $.u32(0).add(credit).add(price);
+      const first = hash
+        .shr(32)
+        .u32()
+        .and(half - 1);
+      const second = hash
+        .shr(35)
+        .u32()
+        .and(half - 1)
+        .add(half);
+      const limit =
+        typeof credit === 'number' && typeof price === 'number' ? credit + price : $.u32(0).add(credit).add(price);
       const owed = (cell: Int<32>): Int<32> => {
         const distance = $.let(cell.sub(now));
         $.if(distance.gt(limit), () => {

@@ -87,7 +87,12 @@ export function parseLink<R>($: Builder<R>, packet: Packet<R>, leave: LeaveWith<
 }
 
 /** The two families, each with a program of its own from here on. */
-export function byFamily<R>($: Builder<R>, { type }: Link, leave: LeaveWith<R>, judge: (family: 4 | 6) => R | Exited): R | Exited {
+export function byFamily<R>(
+  $: Builder<R>,
+  { type }: Link,
+  leave: LeaveWith<R>,
+  judge: (family: 4 | 6) => R | Exited,
+): R | Exited {
   $.if(type.eq(ETH_P.IP), () => judge(4));
   $.if(type.eq(ETH_P.IPV6), () => judge(6));
   return leave('not-ip');
@@ -107,16 +112,20 @@ export function parseSegment<R>(
   leave: LeaveWith<R>,
   rules: ParseRules,
 ): Segment {
-  return family === 4
-    ? parseIpv4($, packet, offset, leave, rules)
-    : parseIpv6($, packet, offset, leave, rules);
+  return family === 4 ? parseIpv4($, packet, offset, leave, rules) : parseIpv6($, packet, offset, leave, rules);
 }
 
 const Ipv4Words = struct('ipv4_words', { words: array(u32, 5) });
 const Word = struct('word', { value: u32 });
 const MAX_OPTION_WORDS = 10;
 
-function parseIpv4<R>($: Builder<R>, packet: Packet<R>, offset: Int<32>, leave: LeaveWith<R>, rules: ParseRules): Segment {
+function parseIpv4<R>(
+  $: Builder<R>,
+  packet: Packet<R>,
+  offset: Int<32>,
+  leave: LeaveWith<R>,
+  rules: ParseRules,
+): Segment {
   const { fragments } = rules;
   const words = packet.peek(Ipv4Words).orExit(() => leave('truncated'));
   const frameBytes = packet.remaining();
@@ -182,7 +191,13 @@ function addressWords(bytes: BytesValue): readonly Int<64>[] {
   return [bytes.part(0) as Int<64>, bytes.part(8) as Int<64>];
 }
 
-function parseIpv6<R>($: Builder<R>, packet: Packet<R>, offset: Int<32>, leave: LeaveWith<R>, rules: ParseRules): Segment {
+function parseIpv6<R>(
+  $: Builder<R>,
+  packet: Packet<R>,
+  offset: Int<32>,
+  leave: LeaveWith<R>,
+  rules: ParseRules,
+): Segment {
   const { fragments } = rules;
   const ip = packet.take(Ipv6).orExit(() => leave('truncated'));
   const frameBytes = packet.remaining();

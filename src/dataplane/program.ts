@@ -1,4 +1,12 @@
-import { type Exited, Int, type ProgramSpec, xdp, type XdpAction, type XdpBuilder, type XdpPacket } from '../ebpf/language.ts';
+import {
+  type Exited,
+  Int,
+  type ProgramSpec,
+  xdp,
+  type XdpAction,
+  type XdpBuilder,
+  type XdpPacket,
+} from '../ebpf/language.ts';
 import { TCP_FLAG } from '../net/headers.ts';
 import type { Bucket, Policy } from '../policy/policy.ts';
 import { acceptProgram } from './accept.ts';
@@ -59,7 +67,10 @@ export function coarseSuffices({ services }: Policy): boolean {
 }
 
 /** Generates the program for a policy. Reads as the list of decisions; the first that fits ends it. */
-export function protection(policy: Policy, { clock = kernelClock, lists = SMALL_LISTS, challenger: able, outcome = false, rehearsal = {} }: Surroundings = {}): Protection {
+export function protection(
+  policy: Policy,
+  { clock = kernelClock, lists = SMALL_LISTS, challenger: able, outcome = false, rehearsal = {} }: Surroundings = {},
+): Protection {
   const challenger = policy.services.some(({ challenge }) => challenge !== 'off') ? able : undefined;
   const maps = protectionMaps(policy, lists);
   const program = xdp('seawall', ($, packet) => {
@@ -68,7 +79,10 @@ export function protection(policy: Policy, { clock = kernelClock, lists = SMALL_
     rehearsal.prepare?.($, packet);
     const link = parseLink($, packet, leave);
     return byFamily($, link, leave, (family) => {
-      const segment = parseSegment($, packet, family, link.offset, leave, { fragments: policy.fragments, lengths: 'check' });
+      const segment = parseSegment($, packet, family, link.offset, leave, {
+        fragments: policy.fragments,
+        lengths: 'check',
+      });
       const forged = family === 4 ? rehearsal.source?.($).map((word) => $.let(word)) : undefined;
       const judged = forged ? { ...segment, source: () => forged } : segment;
       return judge($, packet, judged, { policy, maps, exits, clock, challenger });
@@ -95,7 +109,12 @@ function judge($: XdpBuilder, packet: XdpPacket, segment: Segment, judgement: Ju
     return exits.leave('not-syn');
   });
 
-  const tell = (reason: Int<32> | number, service: Int<32> | number, before: Int<32> | number = 0, after = before): void => {
+  const tell = (
+    reason: Int<32> | number,
+    service: Int<32> | number,
+    before: Int<32> | number = 0,
+    after = before,
+  ): void => {
     if (exits.outcome) $.at(outcomeMap, 0).set({ service, before, after });
     tellOf($, maps, segment, policy.events, clock, { reason, service, before, after });
   };
@@ -195,7 +214,12 @@ function allChallenged($: XdpBuilder, { maps, policy }: Judgement, values: Servi
 }
 
 /** While challenges are about, segments that open nothing may be answers to them. */
-function lookForProof($: XdpBuilder, segment: Segment, { policy, maps, exits, clock }: Judgement, { form }: Challenger): void {
+function lookForProof(
+  $: XdpBuilder,
+  segment: Segment,
+  { policy, maps, exits, clock }: Judgement,
+  { form }: Challenger,
+): void {
   if (form === 'assign') return; // its answers are taken in traffic control
   const { flags } = segment.tcp;
   const now = clock.coarse($);

@@ -51,7 +51,14 @@ const CHECKS: Record<SanityCheck, Build> = {
   'ip-checksum': (_$, { ipv4 }) => {
     if (!ipv4) return undefined;
     const sum = ipv4.sum();
-    return foldSum(sum.and(0xffff_ffff).add(sum.shr(32)).u32().and(0xffff).add(sum.and(0xffff_ffff).add(sum.shr(32)).shr(16).u32())).ne(0xffff);
+    return foldSum(
+      sum
+        .and(0xffff_ffff)
+        .add(sum.shr(32))
+        .u32()
+        .and(0xffff)
+        .add(sum.and(0xffff_ffff).add(sum.shr(32)).shr(16).u32()),
+    ).ne(0xffff);
   },
   hping: (_$, { tcp }, { length }) => tcp.window.eq(512).and(length.eq(0)),
   masscan: (_$, { tcp, destination, ipv4 }) => {
@@ -63,7 +70,10 @@ const CHECKS: Record<SanityCheck, Build> = {
   },
   zmap: (_$, { tcp, ipv4 }, { present }) => {
     if (!ipv4) return undefined;
-    return ipv4.header.id.eq(54_321).and(tcp.window.eq(65_535)).and(present.and(~Present.MSS & 0xff).eq(0));
+    return ipv4.header.id
+      .eq(54_321)
+      .and(tcp.window.eq(65_535))
+      .and(present.and(~Present.MSS & 0xff).eq(0));
   },
   mirai: (_$, { tcp, destination, ipv4 }) => (ipv4 ? tcp.seq.raw().u64().eq(destination()[0]!) : undefined),
 };

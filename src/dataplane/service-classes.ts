@@ -48,7 +48,9 @@ export function serviceClasses({ services }: Policy): ServiceClasses {
   const ports = Uint16Array.from(named, (list) => portClasses.of(list));
 
   const addressClasses = new Classes();
-  const everywhere = [...services.entries()].filter(([, { addresses }]) => addresses.length === 0).map(([index]) => index);
+  const everywhere = [...services.entries()]
+    .filter(([, { addresses }]) => addresses.length === 0)
+    .map(([index]) => index);
   const covering = (network: Cidr): number[] =>
     [...services.entries()]
       .filter(([, { addresses }]) =>
@@ -62,14 +64,11 @@ export function serviceClasses({ services }: Policy): ServiceClasses {
     network,
     addressClasses.of([...everywhere, ...covering(network)].toSorted((a, b) => a - b)),
   ]);
-  const table = Uint16Array.from(
-    { length: addressClasses.sets.length * portClasses.sets.length },
-    (_, at) => {
-      const address = addressClasses.sets[Math.floor(at / portClasses.sets.length)]!;
-      const port = portClasses.sets[at % portClasses.sets.length]!;
-      return [...address].find((service) => port.has(service)) ?? NO_SERVICE;
-    },
-  );
+  const table = Uint16Array.from({ length: addressClasses.sets.length * portClasses.sets.length }, (_, at) => {
+    const address = addressClasses.sets[Math.floor(at / portClasses.sets.length)]!;
+    const port = portClasses.sets[at % portClasses.sets.length]!;
+    return [...address].find((service) => port.has(service)) ?? NO_SERVICE;
+  });
   return {
     ports,
     addresses,
@@ -104,7 +103,13 @@ export function lookUpService<R>(
   key.set({ bits: 128, a: a!, b: b!, c: c!, d: d! });
   $.lookup(addresses, key as never).match({
     some: (addressClass) => {
-      $.lookup(ports, tcp.dest.host().u32().and(PORTS - 1)).match({
+      $.lookup(
+        ports,
+        tcp.dest
+          .host()
+          .u32()
+          .and(PORTS - 1),
+      ).match({
         some: (portClass) => {
           const at = addressClass.value.mul(portClasses).add(portClass.value.u32());
           $.lookup(table, at).match({

@@ -48,7 +48,11 @@ export function challenging<R>(
               },
               () => {
                 share.set({ pending: 0 });
-                const next = until.add($.u64(0).add(price).mul(2 * batch));
+                const next = until.add(
+                  $.u64(0)
+                    .add(price)
+                    .mul(2 * batch),
+                );
                 const latest = now.add(HOLD);
                 // A lost race with another CPU loses a batch of the count, which the next one makes good.
                 state.ref('challengeUntil').set($.select(next.lt(latest), next, latest));

@@ -129,7 +129,10 @@ export function serviceValues<R>(
     source: used(({ source }) => source.price !== 0)
       ? { price: values.sourcePrice, credit: values.sourceCredit }
       : undefined,
-    prefixes: first!.prefixes.map((_, at) => ({ price: values.prefixPrice.at(at), credit: values.prefixCredit.at(at) })),
+    prefixes: first!.prefixes.map((_, at) => ({
+      price: values.prefixPrice.at(at),
+      credit: values.prefixCredit.at(at),
+    })),
     service: used(({ servicePrice }) => servicePrice !== 0n)
       ? { price: values.servicePrice, credit: values.serviceCredit }
       : undefined,

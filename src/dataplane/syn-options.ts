@@ -147,7 +147,12 @@ function walk<R>(
             step.set(0);
           });
           $.if(step.ne(0), () => {
-            const option = <T extends Fields>(number: number, type: Struct<T>, bit: number, use: (view: View<T>) => void): void => {
+            const option = <T extends Fields>(
+              number: number,
+              type: Struct<T>,
+              bit: number,
+              use: (view: View<T>) => void,
+            ): void => {
               $.if(head.eq((number << 8) | type.size), () => {
                 use(packet.peek(type).orExit(truncated));
                 present.set(present.or(bit).xor(zero()));

@@ -1,4 +1,14 @@
-import { arrayMap, func, type Func, type Int, struct, u32, XDP, type XdpAction, type XdpBuilder } from '../ebpf/language.ts';
+import {
+  arrayMap,
+  func,
+  type Func,
+  type Int,
+  struct,
+  u32,
+  XDP,
+  type XdpAction,
+  type XdpBuilder,
+} from '../ebpf/language.ts';
 import type { ProtectionMaps } from './maps.ts';
 import { type Reason, type ReasonName, reasonOf, reasons, type VerdictName } from './reason.ts';
 
@@ -57,4 +67,3 @@ export class Exits {
     return this.dryRun && verdict !== 'pass' ? reasons.length : 0;
   }
 }
-

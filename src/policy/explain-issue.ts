@@ -56,7 +56,10 @@ export function explainIssue(found: Issue, input: unknown): { readonly path: str
   switch (issue.code) {
     case 'unrecognized_keys': {
       const [key = ''] = issue.keys;
-      return { path: path === '' ? key : `${path}.${key}`, message: `there is no such key; ${suggestion(key, keysAt(issue.path))}` };
+      return {
+        path: path === '' ? key : `${path}.${key}`,
+        message: `there is no such key; ${suggestion(key, keysAt(issue.path))}`,
+      };
     }
     case 'invalid_value': {
       const values = issue.values.map(String);
@@ -65,7 +68,10 @@ export function explainIssue(found: Issue, input: unknown): { readonly path: str
     case 'invalid_type':
       return given === undefined
         ? { path, message: `it is missing; ${issue.expected === 'string' ? 'text' : issue.expected} is needed` }
-        : { path, message: `${shown} is no ${issue.expected === 'string' ? 'text; put it in quotes' : issue.expected}` };
+        : {
+            path,
+            message: `${shown} is no ${issue.expected === 'string' ? 'text; put it in quotes' : issue.expected}`,
+          };
     case 'too_small':
       return { path, message: `${shown} is too small; from ${String(issue.minimum)} on is allowed` };
     case 'too_big':

@@ -128,7 +128,8 @@ function powerOfTwo(given: number): number {
 
 /** Every service has prefixes of the same lengths, because the program has one meter for each length. */
 function checkPrefixes(services: readonly Service[]): void {
-  const lengths = ({ limits }: Service): string => limits.prefixes.map((p) => `${String(p.family)}/${String(p.bits)}`).join(' ');
+  const lengths = ({ limits }: Service): string =>
+    limits.prefixes.map((p) => `${String(p.family)}/${String(p.bits)}`).join(' ');
   services.forEach((service, index) => {
     if (service.limits.prefixes.length > 0 && lengths(service) !== lengths(services[0]!)) {
       throw new PolicyError(

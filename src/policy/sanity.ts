@@ -15,7 +15,8 @@ export const sanityChecks = {
   'bad-options': 'TCP options whose lengths cannot be',
   'ip-checksum': 'a wrong IPv4 header checksum',
   hping: 'window 512 and no options: hping3 by default; every stack since RFC 1122 sends its MSS',
-  masscan: 'window 1024 and an IP id that is the destination address, port and sequence number folded together: masscan',
+  masscan:
+    'window 1024 and an IP id that is the destination address, port and sequence number folded together: masscan',
   zmap: 'IP id 54321, window 65535 and no options but an MSS: zmap',
   mirai: 'a sequence number that is the destination address: the scanner of Mirai and its children',
 } as const;

@@ -28,7 +28,8 @@ export function lineOf(text: string, path: string): number {
       }
     } else if (key === undefined) return;
     const here = [...table, ...(key === undefined ? [] : key.split('.').map((part) => part.replaceAll('"', '')))];
-    if (here.length > best.depth && here.every((step, at) => step === steps[at])) best = { line: index + 1, depth: here.length };
+    if (here.length > best.depth && here.every((step, at) => step === steps[at]))
+      best = { line: index + 1, depth: here.length };
   });
   return best.line;
 }
@@ -41,7 +42,9 @@ export function readPolicy(text: string, file: string): { readonly input: Policy
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     const reason = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, '');
-    throw new PolicyError(`${file}:${String(error.line)}`, `column ${String(error.column)}: ${reason}`, { cause: error });
+    throw new PolicyError(`${file}:${String(error.line)}`, `column ${String(error.column)}: ${reason}`, {
+      cause: error,
+    });
   }
   try {
     return { input, policy: resolvePolicy(input) };

@@ -72,5 +72,7 @@ export function parsePorts(text: string, path: string): PortRange[] {
 }
 
 export function formatPorts(ranges: readonly PortRange[]): string {
-  return ranges.map(({ first, last }) => (first === last ? String(first) : `${String(first)}-${String(last)}`)).join(', ');
+  return ranges
+    .map(({ first, last }) => (first === last ? String(first) : `${String(first)}-${String(last)}`))
+    .join(', ');
 }

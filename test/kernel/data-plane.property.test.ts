@@ -25,7 +25,11 @@ const NAMESPACE = 'seawall-model';
 const POLICIES: readonly (readonly [string, PolicyInput, ('assign' | 'reset')?])[] = [
   ['always challenged with cookies', { challenge: { mode: 'always' } }, 'assign'],
   ['challenged over a limit', { limits: tight }, 'assign'],
-  ['always challenged with resets', { challenge: { mode: 'always' }, limits: { verified: { rate: '2/s', burst: 5 } } }, 'reset'],
+  [
+    'always challenged with resets',
+    { challenge: { mode: 'always' }, limits: { verified: { rate: '2/s', burst: 5 } } },
+    'reset',
+  ],
   ['challenged over a limit with resets', { limits: tight }, 'reset'],
   ['would be challenged', { challenge: { mode: 'always' }, 'dry-run': true }, 'reset'],
   [
@@ -45,10 +49,15 @@ const POLICIES: readonly (readonly [string, PolicyInput, ('assign' | 'reset')?])
     'lists, fragments dropped, no sanity checks',
     {
       challenge: { mode: 'off' },
-      lists: { allow: ['10.0.0.2', '2001:db8::/48'], deny: ['10.0.0.0/24', '198.51.100.1', 'fd00:0:0:1::/64', '2001:db8::5'] },
+      lists: {
+        allow: ['10.0.0.2', '2001:db8::/48'],
+        deny: ['10.0.0.0/24', '198.51.100.1', 'fd00:0:0:1::/64', '2001:db8::5'],
+      },
       fragments: { first: 'drop', later: 'drop' },
       sanity: Object.fromEntries(
-        ['syn-fin', 'syn-rst', 'syn-urg', 'syn-payload', 'syn-ack-number', 'null-port', 'hping', 'mirai'].map((name) => [name, false]),
+        ['syn-fin', 'syn-rst', 'syn-urg', 'syn-payload', 'syn-ack-number', 'null-port', 'hping', 'mirai'].map(
+          (name) => [name, false],
+        ),
       ),
     },
   ],
@@ -57,7 +66,12 @@ const POLICIES: readonly (readonly [string, PolicyInput, ('assign' | 'reset')?])
     {
       challenge: { mode: 'off' },
       services: [
-        { name: 'web', addresses: ['10.0.0.10', 'fd00::/64'], ports: [80, '8000-8050'], limits: { source: { rate: '2/s', burst: 3 } } },
+        {
+          name: 'web',
+          addresses: ['10.0.0.10', 'fd00::/64'],
+          ports: [80, '8000-8050'],
+          limits: { source: { rate: '2/s', burst: 3 } },
+        },
         { name: 'open', ports: [443], limits: { source: false, prefixes: [], service: false } },
         { name: 'rest', addresses: ['10.0.0.0/24', '2001:db8::/32'], limits: tight },
       ],
@@ -69,7 +83,12 @@ const POLICIES: readonly (readonly [string, PolicyInput, ('assign' | 'reset')?])
       challenge: { mode: 'off' },
       services: [
         { name: 'many', addresses: ['10.0.0.11'], ports: Array.from({ length: 30 }, (_, index) => 8000 + index * 5) },
-        { name: 'net', addresses: ['10.0.0.0/24', 'fd00::/48'], ports: [80], limits: { source: { rate: '10/s', burst: 1 } } },
+        {
+          name: 'net',
+          addresses: ['10.0.0.0/24', 'fd00::/48'],
+          ports: [80],
+          limits: { source: { rate: '10/s', burst: 1 } },
+        },
         { name: 'ssh', ports: [22, '400-500'] },
       ],
     },
@@ -108,42 +127,42 @@ describeAsRoot('data plane and model', () => {
     netns.remove();
   });
 
-  it.each(POLICIES.map(([name, input, form]) => ({ name, input, form })))('agree on every frame: $name', ({ input, form }) => {
-    using kernel = new ProgramUnderTest(input, form && { form, stack: DEFAULT_STACK });
-    const model = new Model(
-      kernel.protection.policy,
-      kernel.keys,
-      form && { form, listening: new Set(LISTENING) },
-    );
-    const random = new Random(SEED);
-    const resets: Buffer[] = [];
-    let now = DAY;
-    const seen = new Map<string, number>();
-    netns.run(() => {
-      for (let index = 0; index < FRAMES / POLICIES.length; index++) {
-        now += pause(random);
-        const data = random.chance(0.3) ? (resets.pop() ?? randomFrame(random)) : randomFrame(random);
-        const expected = model.judge(data, now);
-        const found = kernel.at(now).judge(data, expected.reason);
-        const { verdict, reason } = found;
-        const sameBytes = verdict === 'drop' || found.data.equals(expected.data);
-        if (verdict !== expected.verdict || reason !== expected.reason || !sameBytes) {
-          const bytes = { frame: data.toString('hex'), index };
-          expect({ ...bytes, verdict, reason, data: found.data.toString('hex') }).toEqual({
-            ...bytes,
-            verdict: expected.verdict,
-            reason: expected.reason,
-            data: expected.data.toString('hex'),
-          });
+  it.each(POLICIES.map(([name, input, form]) => ({ name, input, form })))(
+    'agree on every frame: $name',
+    ({ input, form }) => {
+      using kernel = new ProgramUnderTest(input, form && { form, stack: DEFAULT_STACK });
+      const model = new Model(kernel.protection.policy, kernel.keys, form && { form, listening: new Set(LISTENING) });
+      const random = new Random(SEED);
+      const resets: Buffer[] = [];
+      let now = DAY;
+      const seen = new Map<string, number>();
+      netns.run(() => {
+        for (let index = 0; index < FRAMES / POLICIES.length; index++) {
+          now += pause(random);
+          const data = random.chance(0.3) ? (resets.pop() ?? randomFrame(random)) : randomFrame(random);
+          const expected = model.judge(data, now);
+          const found = kernel.at(now).judge(data, expected.reason);
+          const { verdict, reason } = found;
+          const sameBytes = verdict === 'drop' || found.data.equals(expected.data);
+          if (verdict !== expected.verdict || reason !== expected.reason || !sameBytes) {
+            const bytes = { frame: data.toString('hex'), index };
+            expect({ ...bytes, verdict, reason, data: found.data.toString('hex') }).toEqual({
+              ...bytes,
+              verdict: expected.verdict,
+              reason: expected.reason,
+              data: expected.data.toString('hex'),
+            });
+          }
+          if (verdict === 'answer' && form === 'reset' && random.chance(0.5)) resets.push(resetFor(found.data));
+          seen.set(reason, (seen.get(reason) ?? 0) + 1);
         }
-        if (verdict === 'answer' && form === 'reset' && random.chance(0.5)) resets.push(resetFor(found.data));
-        seen.set(reason, (seen.get(reason) ?? 0) + 1);
-      }
-    });
-    kernel.checkTotals();
-    // The generator reaches what it is meant to.
-    expect(seen.size).toBeGreaterThan(12);
-    if (form) expect(seen.get('challenged')).toBeGreaterThan(10);
-    if (process.env['SHOW']) console.log(Object.fromEntries(seen));
-  }, 24 * 3_600_000);
+      });
+      kernel.checkTotals();
+      // The generator reaches what it is meant to.
+      expect(seen.size).toBeGreaterThan(12);
+      if (form) expect(seen.get('challenged')).toBeGreaterThan(10);
+      if (process.env['SHOW']) console.log(Object.fromEntries(seen));
+    },
+    24 * 3_600_000,
+  );
 });

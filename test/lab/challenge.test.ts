@@ -52,7 +52,9 @@ const run = (netns: Netns, command: string, ...args: string[]): Ran =>
 const curl = (url: string, ...more: string[]): Ran => run(clients, 'curl', '-s', '-g', '-m', '8', ...more, url);
 const hello = { status: 0, stdout: 'hello\n' };
 const guard = (policy: PolicyInput): ProtectedInterface => behind.run(() => protect(LAB_INTERFACE, policy));
-const always = (form: (typeof FORMS)[number]): PolicyInput => ({ challenge: { mode: 'always', form, 'set-sysctls': true } });
+const always = (form: (typeof FORMS)[number]): PolicyInput => ({
+  challenge: { mode: 'always', form, 'set-sysctls': true },
+});
 
 /** Sysctls of the client while something runs. */
 function withSysctls<T>(values: Record<string, string>, action: () => T): T {
@@ -110,7 +112,8 @@ describeAsRoot('challenges', () => {
     inner.ip('route', 'add', 'default', 'via', '172.20.0.1');
     clients.run(() => {
       writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
-      const rules = 'table ip nat { chain post { type nat hook postrouting priority 100; oifname "eth0" masquerade; }; }';
+      const rules =
+        'table ip nat { chain post { type nat hook postrouting priority 100; oifname "eth0" masquerade; }; }';
       execFileSync('nft', ['-f', '-'], { input: rules });
     });
     http = new Running('nsenter', [`--net=${behind.path}`, process.execPath, '-e', SERVER]);
@@ -197,7 +200,20 @@ describeAsRoot('challenges', () => {
       const file = join(directory, `${form}.pcap`);
       {
         using _protection = guard(always(form));
-        await using dump = new Running('ip', ['netns', 'exec', clients.name, 'tcpdump', '--immediate-mode', '-Z', 'root', '-U', '-i', 'eth0', '-w', file]);
+        await using dump = new Running('ip', [
+          'netns',
+          'exec',
+          clients.name,
+          'tcpdump',
+          '--immediate-mode',
+          '-Z',
+          'root',
+          '-U',
+          '-i',
+          'eth0',
+          '-w',
+          file,
+        ]);
         await dump.until(/listening on eth0/);
         for (const url of ['http://10.0.0.10/', 'http://[fd00::10]/']) expect(curl(url)).toMatchObject(hello);
         using _tags = tagged();

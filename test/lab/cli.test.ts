@@ -5,6 +5,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Netns } from '../../lab/netns.ts';
 import { interfaceIndex, readInterface } from '../../src/ebpf/index.ts';
+import { ethernet, frame, ipv4, tcp } from '../../src/net/build.ts';
+import { pcapHeader, pcapRecord } from '../../src/net/capture.ts';
+import type { TcpFlag } from '../../src/net/headers.ts';
+import { parseFrame } from '../../src/net/parse.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 import { fetchPage, httpServer, on, Running, seawall } from '../support/cli.ts';
 
@@ -169,7 +173,19 @@ describeAsRoot('in the lab', () => {
       await run.until(/protecting/);
       expect([fetchPage(), fetchPage()]).toEqual([true, true]);
     }
-    await using dry = Running.seawallOn('server', 'run', '-i', 'eth0', '--burst', '1', '--rate', '1/h', '--challenge', 'off', '--dry-run');
+    await using dry = Running.seawallOn(
+      'server',
+      'run',
+      '-i',
+      'eth0',
+      '--burst',
+      '1',
+      '--rate',
+      '1/h',
+      '--challenge',
+      'off',
+      '--dry-run',
+    );
     await dry.until(/dry run: nothing is dropped/);
     expect([fetchPage(), fetchPage(), fetchPage()]).toEqual([true, true, true]);
     await dry.stop();
@@ -207,7 +223,8 @@ describeAsRoot('in the lab', () => {
     expect(fetchPage()).toBe(true);
     const hangUp = (): void => {
       for (const pid of serverNamespace.processes()) {
-        if (readFileSync(`/proc/${String(pid)}/cmdline`, 'latin1').includes('main.js\0run')) process.kill(pid, 'SIGHUP');
+        if (readFileSync(`/proc/${String(pid)}/cmdline`, 'latin1').includes('main.js\0run'))
+          process.kill(pid, 'SIGHUP');
       }
     };
     write('[lists]\ndeny = ["10.0.0.0/8"]\n\n[challenge]\nmode = "offf"\n');
@@ -319,7 +336,8 @@ describeAsRoot('demo', () => {
         nsPerPacket: expect.any(Number),
       },
     });
-    const { verdicts } = (JSON.parse(stdout) as { protected: { verdicts: { drop: number; answer: number } } }).protected;
+    const { verdicts } = (JSON.parse(stdout) as { protected: { verdicts: { drop: number; answer: number } } })
+      .protected;
     expect(verdicts.drop + verdicts.answer).toBeGreaterThan(100_000);
     expect(existsSync('/run/netns/seawall-demo-client')).toBe(false);
   });
@@ -330,5 +348,105 @@ describeAsRoot('demo', () => {
     expect(await run.stop('SIGINT')).not.toBe(0);
     expect(run.output.trim().split('\n').at(-1)).toBe('seawall: demo stopped; the lab is removed');
     expect(existsSync('/run/netns/seawall-demo-client')).toBe(false);
+  });
+});
+
+describeAsRoot('policies and captures', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'seawall-policy-'));
+  afterAll(() => {
+    rmSync(directory, { recursive: true });
+  });
+  const file = (name: string, content: string | Buffer): string => {
+    const path = join(directory, name);
+    writeFileSync(path, content);
+    return path;
+  };
+  const capture = (frames: readonly Buffer[]): Buffer =>
+    Buffer.concat([
+      pcapHeader(),
+      ...frames.map((data, index) =>
+        pcapRecord({ time: 1_700_000_000_000_000_000n + BigInt(index) * 1000n, data, length: data.length }),
+      ),
+    ]);
+  const syn = (src = '10.0.0.1', flags: readonly TcpFlag[] = ['SYN']): Buffer =>
+    frame([ethernet(), ipv4({ src }), tcp({ flags, options: [{ kind: 'mss', size: 1460 }] })]);
+
+  it('check shows what a policy comes to, and refuses one that is wrong or cuts its operator off', () => {
+    const good = file('good.toml', '[[services]]\nname = "web"\nports = [80, "8000-8100"]\n');
+    const { status, stdout } = seawall('check', good);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/program seawall: [\d,]+ instructions, [\d,]+ walked by the verifier/);
+    expect(stdout).toMatch(/ {2}meter +\d/);
+    expect(stdout).toMatch(/ {2}verified +4\.0 MiB/);
+    const json = JSON.parse(seawall('check', good, '--json', '--asm').stdout) as { ok: boolean; assembly: string };
+    expect(json.ok).toBe(true);
+    expect(json.assembly).toMatch(/call map_lookup_elem/);
+    const wrong = seawall('check', file('wrong.toml', '[limits]\nsourse = false\n'));
+    expect([wrong.status, wrong.stderr]).toEqual([
+      2,
+      `seawall: ${directory}/wrong.toml:2: limits.sourse: there is no such key; did you mean "source"?\n`,
+    ]);
+    const cut = file('cut.toml', 'management = ["192.0.2.7"]\n[lists]\ndeny = ["192.0.2.0/24"]\n');
+    const refused = seawall('check', cut);
+    expect([refused.status, refused.stderr]).toEqual([
+      2,
+      'seawall: lists.deny: 192.0.2.0/24 would cut off 192.0.2.7, an address under management; add it to lists.allow, or run with --allow-lock-out\n',
+    ]);
+    expect(seawall('check', cut, '--allow-lock-out').status).toBe(0);
+  });
+
+  it('replay runs a capture through the program, and writes what would be dropped', () => {
+    const frames = [
+      ...Array.from({ length: 7 }, () => syn()),
+      syn('10.0.0.2', ['SYN', 'FIN']),
+      syn('10.0.0.3', ['ACK']),
+    ];
+    const path = file('syns.pcap', capture(frames));
+    const dropped = join(directory, 'dropped.pcapng');
+    const { status, stdout } = seawall('replay', path, '--challenge', 'off', '--json', '--write-dropped', dropped);
+    expect(status).toBe(0);
+    const lines = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines[0]).toEqual({
+      n: 1,
+      time: '1700000000.000000000',
+      verdict: 'pass',
+      reason: 'within-limit',
+      service: 'all',
+      tokens: { before: 5, after: 4 },
+    });
+    expect(lines.at(-1)).toEqual({
+      totals: { pass: { 'within-limit': 5, 'not-syn': 1 }, drop: { 'over-source': 2, 'syn-fin': 1 } },
+    });
+    const read = execFileSync('tcpdump', ['-nr', dropped], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    expect(read.trim().split('\n')).toHaveLength(3);
+    const answered = seawall('replay', path, '--json')
+      .stdout.trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { verdict?: string; reply?: string });
+    const [answer] = answered.filter(({ verdict }) => verdict === 'answer');
+    expect(parseFrame(Buffer.from(answer!.reply!, 'hex')).tcp).toMatchObject({ flags: 0x12, ack: 2 });
+    const broken = seawall('replay', file('broken.pcap', capture(frames).subarray(0, 60)));
+    expect(broken.status).toBe(2);
+    expect(broken.stderr).toMatch(/broken\.pcap: read capture: .*, at byte \d+/);
+    expect(seawall('replay', file('none.pcap', 'nothing')).stderr).toMatch(
+      /neither a pcap nor a pcapng file, at byte 0/,
+    );
+  });
+
+  it('explain shows what decided on a packet', () => {
+    const path = file('six.pcap', capture(Array.from({ length: 6 }, () => syn())));
+    const { stdout } = seawall('explain', path, '--packet', '6', '--challenge', 'off');
+    expect(stdout).toMatch(/^packet 6: DROP \(over-source\): over the limit of its source/);
+    expect(stdout).toMatch(/^ {2}parse +58 bytes, type 0x0800, IPv4 10\.0\.0\.1 > 10\.0\.0\.10/m);
+    expect(stdout).toMatch(/^> limits +source 1\/s, burst 5, tokens 0 > 0$/m);
+    expect(seawall('explain', path, '--packet', '7').stderr).toMatch(/fewer than 7 packets/);
+  });
+
+  it('detach says when there is nothing', () => {
+    const { status, stderr } = seawall('detach', '-i', 'lo');
+    expect([status, stderr]).toEqual([2, 'seawall: detach: nothing is pinned for lo in this network namespace\n']);
   });
 });

@@ -58,7 +58,14 @@ interface Syn {
 }
 
 const PASSES = new Set<ReasonName>([
-  'not-ip', 'not-tcp', 'later-fragment', 'not-syn', 'allowed', 'no-service', 'verified', 'within-limit',
+  'not-ip',
+  'not-tcp',
+  'later-fragment',
+  'not-syn',
+  'allowed',
+  'no-service',
+  'verified',
+  'within-limit',
 ]);
 
 export class Model {
@@ -104,7 +111,8 @@ export class Model {
     const options = this.#checkHeader(syn);
     this.#sanity(syn, options);
     const mode = this.#policy.services[index]!.challenge;
-    const canAnswer = this.#challenger?.form === 'reset' || (this.#challenger?.listening.has(syn.tcp.readUInt16BE(2)) ?? false);
+    const canAnswer =
+      this.#challenger?.form === 'reset' || (this.#challenger?.listening.has(syn.tcp.readUInt16BE(2)) ?? false);
     if (this.#challenger) {
       this.#askVerified(syn.source, index, now);
       if (this.#allChallenged(index, mode, now) && canAnswer) this.#challenge(syn, options.bytes, now);
@@ -204,15 +212,27 @@ export class Model {
       const tsval = 0x4000_0000 | (Math.min(mss, 0x3fff) << 6) | bits;
       const stamp = Buffer.alloc(4);
       stamp.writeUInt32BE(tsval);
-      const extra = [...mssOption, ...(offer.sack ? [4, 2] : [1, 1]), 8, 10, ...stamp, ...offer.timestamp, ...scaleOption];
+      const extra = [
+        ...mssOption,
+        ...(offer.sack ? [4, 2] : [1, 1]),
+        8,
+        10,
+        ...stamp,
+        ...offer.timestamp,
+        ...scaleOption,
+      ];
       return end('challenged', answer(this.#cookie(syn, isn, slot, tsval), isn + 1, extra, ecn));
     }
     const classes = family === 4 ? [536, 1300, 1440, 1460] : [1220, 1420, 1440, 8940];
-    const mssClass = Math.max(0, classes.findLastIndex((size) => mss >= size));
+    const mssClass = Math.max(
+      0,
+      classes.findLastIndex((size) => mss >= size),
+    );
     const data = (mssClass << 6) | bits;
     const mac = this.#cookie(syn, isn, slot, data | 0x8000_0000);
     const extra = [...mssOption];
-    if (offer.sack || offer.scale !== undefined) extra.push(...(offer.sack ? [1, 1, 4, 2] : [1, 1, 1, 1]), ...scaleOption);
+    if (offer.sack || offer.scale !== undefined)
+      extra.push(...(offer.sack ? [1, 1, 4, 2] : [1, 1, 1, 1]), ...scaleOption);
     return end('challenged', answer(((mac << 8) | data) >>> 0, isn + 1, extra, ecn));
   }
 
@@ -393,11 +413,25 @@ export class Model {
       if (!bucket) return true;
       const key = keptBits(words, bits);
       if (services.length > 1) key[0] = key[0]! ^ (BigInt(index) << 32n);
-      return this.#take(name, key, bucket, all.filter((one) => one !== undefined), now);
+      return this.#take(
+        name,
+        key,
+        bucket,
+        all.filter((one) => one !== undefined),
+        now,
+      );
     };
     // A service without tokens stops everything, and charges nobody.
     if (limits.service && this.#serviceIsEmpty(index, limits.service, now)) end('over-service');
-    if (!meter('source', 128, limits.source, services.map((one) => one.limits.source))) end('over-source');
+    if (
+      !meter(
+        'source',
+        128,
+        limits.source,
+        services.map((one) => one.limits.source),
+      )
+    )
+      end('over-source');
     services[0]!.limits.prefixes.forEach(({ family: of, bits }, at) => {
       if (of !== family) return;
       const all = services.map((one) => one.limits.prefixes[at]);
@@ -472,7 +506,8 @@ function inNetwork(address: Buffer, text: string): boolean {
 
 function bytes6(text: string): Buffer {
   const [left = '', right] = text.split('::');
-  const groups = (part: string): number[] => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)));
+  const groups = (part: string): number[] =>
+    part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16));
   const [head, tail] = [groups(left), groups(right ?? '')];
   const all = right === undefined ? head : [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail];
   const bytes = Buffer.alloc(16);

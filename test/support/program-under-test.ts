@@ -56,7 +56,10 @@ export class ProgramUnderTest implements Disposable {
     if (expected !== undefined) {
       const { index, verdict: kind } = reasonOf(expected);
       const at = index + (this.protection.policy.dryRun && kind !== 'pass' ? reasons.length : 0);
-      const count = this.maps.get(this.protection.maps.counters).lookup(at)!.reduce((sum, one) => sum + one, 0n);
+      const count = this.maps
+        .get(this.protection.maps.counters)
+        .lookup(at)!
+        .reduce((sum, one) => sum + one, 0n);
       if (count === this.#counts[at]! + 1n) {
         this.#counts[at] = count;
         return { verdict: names[verdict] ?? 'other', reason: expected, data: after };
@@ -72,7 +75,8 @@ export class ProgramUnderTest implements Disposable {
   /** @throws Error where the counters do not add up to the frames that were judged. */
   checkTotals(): void {
     const total = this.#read().reduce((sum, one) => sum + one, 0n);
-    if (total !== BigInt(this.#frames)) throw new Error(`${String(this.#frames)} frames were counted ${String(total)} times`);
+    if (total !== BigInt(this.#frames))
+      throw new Error(`${String(this.#frames)} frames were counted ${String(total)} times`);
   }
 
   count(name: ReasonName, dryRun = false): bigint {

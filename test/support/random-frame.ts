@@ -59,7 +59,9 @@ function options(random: Random): readonly TcpOption[] | Uint8Array {
   if (kind === 4) return [];
   if (kind === 5) {
     // Any bytes at all.
-    return Uint8Array.from({ length: random.below(11) * 4 }, () => random.pick([0, 1, 2, 3, 4, 8, 10, 30, random.below(256)]));
+    return Uint8Array.from({ length: random.below(11) * 4 }, () =>
+      random.pick([0, 1, 2, 3, 4, 8, 10, 30, random.below(256)]),
+    );
   }
   const list: TcpOption[] = [];
   for (let count = random.below(6); count > 0; count--) {
@@ -118,10 +120,14 @@ export function randomFrame(random: Random): Buffer {
   const tags = random.chance(0.75) ? 0 : 1 + random.below(3);
   const link = [
     ethernet(),
-    ...Array.from({ length: tags }, (_, index) => vlan({ id: 10 + index, type: random.pick([0x8100, 0x88a8, 0x9100]) })),
+    ...Array.from({ length: tags }, (_, index) =>
+      vlan({ id: 10 + index, type: random.pick([0x8100, 0x88a8, 0x9100]) }),
+    ),
   ];
   const six = random.chance(0.4);
-  const src = random.chance(0.95) ? random.pick(six ? SOURCES6 : SOURCES4) : random.pick(six ? ODD_SOURCES6 : ODD_SOURCES4);
+  const src = random.chance(0.95)
+    ? random.pick(six ? SOURCES6 : SOURCES4)
+    : random.pick(six ? ODD_SOURCES6 : ODD_SOURCES4);
   const dst = random.pick(six ? DESTINATIONS6 : DESTINATIONS4);
   const ip = six
     ? [ipv6({ src, dst }), ...extensions(random)]
@@ -154,7 +160,8 @@ export function randomFrame(random: Random): Buffer {
   if (random.chance(0.08)) bytes = bytes.subarray(0, 14 + random.below(Math.max(1, bytes.length - 14)));
   if (random.chance(0.08)) {
     bytes = Buffer.from(bytes);
-    for (let count = 1 + random.below(3); count > 0; count--) bytes[12 + random.below(bytes.length - 12)] = random.below(256);
+    for (let count = 1 + random.below(3); count > 0; count--)
+      bytes[12 + random.below(bytes.length - 12)] = random.below(256);
   }
   return bytes;
 }

@@ -113,7 +113,11 @@ function spill(
   unspillable: Set<number>,
 ): void {
   const remade = constants(fn);
-  const slotOf = slotsFor(fn, [...spilled].filter((register) => !remade.has(register)), edges);
+  const slotOf = slotsFor(
+    fn,
+    [...spilled].filter((register) => !remade.has(register)),
+    edges,
+  );
   const slot = (register: number): number => slotOf.get(register)!;
   const rewrite = (insn: Instruction, before: Instruction[], after: Instruction[]): Instruction => {
     const { uses, defs } = effects(insn);

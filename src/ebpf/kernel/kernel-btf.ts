@@ -6,7 +6,19 @@ import type { Feature } from './probes.ts';
 const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
 const HEADER = { length: 4, typeOffset: 8, typeLength: 12, stringOffset: 16 } as const;
 const TYPE_SIZE = 12;
-const Kind = { INT: 1, ARRAY: 3, STRUCT: 4, UNION: 5, ENUM: 6, FUNC: 12, FUNC_PROTO: 13, VAR: 14, DATASEC: 15, DECL_TAG: 17, ENUM64: 19 } as const;
+const Kind = {
+  INT: 1,
+  ARRAY: 3,
+  STRUCT: 4,
+  UNION: 5,
+  ENUM: 6,
+  FUNC: 12,
+  FUNC_PROTO: 13,
+  VAR: 14,
+  DATASEC: 15,
+  DECL_TAG: 17,
+  ENUM64: 19,
+} as const;
 
 /** Bytes behind the common part of a type, by kind and number of members. */
 function extraBytes(kind: number, members: number): number {

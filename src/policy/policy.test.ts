@@ -1,0 +1,122 @@
+import { expect, it } from 'vitest';
+import { PolicyError } from '../ebpf/language.ts';
+import { parseCidr } from '../net/address.ts';
+import { refuseLockOut } from './lock-out.ts';
+import { resolvePolicy } from './policy.ts';
+import type { PolicyInput } from './schema.ts';
+import { formatPolicy, readPolicy } from './toml.ts';
+import { formatDuration, parseCount, parseDuration, parsePorts, parseRate } from './units.ts';
+
+it.each([
+  ['1/s', 1_000_000_000n],
+  ['10k/s', 100_000n],
+  ['2M/s', 500n],
+  ['30/m', 2_000_000_000n],
+  ['1/h', 3_600_000_000_000n],
+  ['3/s', 333_333_334n],
+])('%s is one every %s ns, never more often', (text, interval) => {
+  expect(parseRate(text, 'rate').interval).toBe(interval);
+});
+
+it.each(['', '1', '0/s', '-1/s', '1.5/s', '1/y', 's/1', '1 /s'])('refuses the rate "%s" and shows one', (text) => {
+  expect(() => parseRate(text, '--rate')).toThrow(/^--rate: .*for example 1\/s/);
+});
+
+it('reads counts, durations and ports', () => {
+  expect([parseCount('10k', '', 1, 1e6), parseDuration('5m', ''), formatDuration(300_000_000_000n)]).toEqual([
+    10_000,
+    300_000_000_000n,
+    '5m',
+  ]);
+  expect(parsePorts('80, 443,8000-8100', '--port')).toEqual([
+    { first: 80, last: 80 },
+    { first: 443, last: 443 },
+    { first: 8000, last: 8100 },
+  ]);
+  expect(() => parsePorts('80,http', '--port')).toThrow(/"http" is no whole number from 1 to 65535/);
+  expect(() => parsePorts('90-80', '--port')).toThrow(/lower one first/);
+  expect(() => parseCount('1e3', '--count', 1, 9999)).toThrow(PolicyError);
+});
+
+/** The text of a file, and the one line that names place, mistake and remedy. */
+const MISTAKES: readonly (readonly [string, RegExp])[] = [
+  ['[limits]\nsourse = false\n', /^p\.toml:2: limits\.sourse: there is no such key; did you mean "source"\?$/],
+  [
+    '[limits]\n\nsource = { rate = "1/y", burst = 5 }\n',
+    /^p\.toml:3: limits\.source\.rate: "1\/y" is no rate; .* 1\/s/,
+  ],
+  ['[limits.source]\nrate = "1/s"\nburst = 0\n', /^p\.toml:3: limits\.source\.burst: .*(too small|whole number)/],
+  [
+    '[challenge]\nmode = "allways"\n',
+    /^p\.toml:2: challenge\.mode: "allways" is none of auto, always, off; did you mean "always"\?$/,
+  ],
+  ['[challenge]\nremember = "1 week"\n', /^p\.toml:2: challenge\.remember: "1 week" is no duration/],
+  [
+    '[lists]\ndeny = ["10.0.0.0/33"]\n',
+    /^p\.toml:2: lists\.deny\.0: read network 10\.0\.0\.0\/33: the prefix has 0 to 32 bits$/,
+  ],
+  [
+    '[[services]]\nname = "a"\n\n[[services]]\nname = "b"\nports = [70000]\n',
+    /^p\.toml:6: services\.1\.ports\.0: .*65535/,
+  ],
+  [
+    '[[services]]\nname = "a"\n\n[[services]]\nname = "a"\n',
+    /^p\.toml:5: services\.1\.name: two services are called "a"$/,
+  ],
+  ['[[services]]\nports = [80]\n', /^p\.toml:1: services\.0\.name: it is missing; text is needed$/],
+  ['[sanity]\nlandd = true\n', /^p\.toml:2: sanity\.landd: .*did you mean "land"\?$/],
+  ['dry-run = "yes"\n', /^p\.toml:1: dry-run: "yes" is no boolean$/],
+  [
+    '[limits]\nprefixes = [{ family = 4, bits = 40, rate = "1/s", burst = 1 }]\n',
+    /^p\.toml:2: limits\.prefixes\.0\.bits: an IPv4 prefix has 1 to 31 bits, not 40$/,
+  ],
+  ['[limits]\nsource = { rate = "1/d", burst = 1000 }\n', /^p\.toml:2: limits\.source: .*30 days/],
+  ['x = \n', /^p\.toml:1: column 5: /],
+];
+
+it.each(MISTAKES)('says what is wrong with %j', (text, message) => {
+  let found: unknown;
+  try {
+    readPolicy(text, 'p.toml');
+  } catch (error) {
+    found = error;
+  }
+  expect(found).toBeInstanceOf(PolicyError);
+  expect((found as Error).message).toMatch(message);
+});
+
+it('prints a policy that says the same when it is read again', () => {
+  const input: PolicyInput = {
+    interfaces: ['eth0'],
+    management: ['192.0.2.0/24', '2001:db8::1'],
+    lists: { allow: ['10.0.0.1'], 'deny-files': ['/tmp/deny.txt'] },
+    limits: { source: false, verified: { rate: '10/s', burst: '1k' } },
+    services: [
+      { name: 'web', ports: [80, '8000-8100'], addresses: ['10.0.0.10'], challenge: 'always' },
+      { name: 'rest', limits: { service: { rate: '1/m', burst: 2 } } },
+    ],
+    sanity: { hping: false, 'fast-open': true },
+    challenge: { form: 'reset', remember: '90s' },
+    events: { rate: '5/s' },
+    meter: { cells: '100k' },
+  };
+  const policy = resolvePolicy(input);
+  expect(policy.cells).toBe(131_072);
+  expect(readPolicy(formatPolicy(policy), 'again').policy).toEqual(policy);
+  expect(readPolicy(formatPolicy(resolvePolicy()), 'again').policy).toEqual(resolvePolicy());
+});
+
+it.each([
+  [['10.0.0.0/8'], [], /lists\.deny: 10\.0\.0\.0\/8 would cut off 10\.1\.2\.3, your session/],
+  [['10.1.2.3'], [], /cut off/],
+  [['10.1.2.0/24'], ['10.1.2.3'], undefined],
+  [['10.0.0.0/8'], ['10.1.0.0/16'], undefined],
+  [['192.0.2.0/24'], [], undefined],
+])('guards a session against deny %j, allow %j', (deny, allow, message) => {
+  const guarded = [{ network: parseCidr('10.1.2.3'), why: 'your session' }];
+  const check = (): void => {
+    refuseLockOut(guarded, allow.map(parseCidr), deny.map(parseCidr));
+  };
+  if (message) expect(check).toThrow(message);
+  else expect(check).not.toThrow();
+});

@@ -1,0 +1,135 @@
+/** One row for each way in which a SYN gets around some system of the field; here none of them does. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { pinToCpu } from '../../src/ebpf/index.ts';
+import { DEFAULT_STACK } from '../../src/dataplane/challenge.ts';
+import { ethernet, frame, ipv4, ipv6, ipv6Extension, type Layer, tcp, vlan } from '../../src/net/build.ts';
+import { ETH_P, IPPROTO } from '../../src/net/headers.ts';
+import { internetChecksum } from '../../src/net/checksum.ts';
+import { parseFrame } from '../../src/net/parse.ts';
+import { describeAsRoot } from '../support/as-root.ts';
+import { ProgramUnderTest } from '../support/program-under-test.ts';
+
+const DAY = 86_400n * 1_000_000_000n;
+const syn = tcp({ options: [{ kind: 'mss', size: 1460 }] });
+const extension = (type: number): Layer => ipv6Extension(type);
+const atomic = ipv6Extension(IPPROTO.FRAGMENT);
+
+/** What hides it, and the frame. Each has to be challenged. */
+const HIDDEN: readonly (readonly [string, Buffer])[] = [
+  ['nothing', frame([ethernet(), ipv4(), syn])],
+  ['a VLAN tag', frame([ethernet(), vlan(), ipv4(), syn])],
+  ['a priority tag', frame([ethernet(), vlan({ id: 0, priority: 5 }), ipv6(), syn])],
+  ['QinQ', frame([ethernet(), vlan({ type: ETH_P.QINQ }), vlan({ id: 7 }), ipv4(), syn])],
+  ['an outer tag of the old type', frame([ethernet(), vlan({ type: ETH_P.QINQ_OLD }), vlan({ id: 7 }), ipv6(), syn])],
+  ['IPv4 options', frame([ethernet(), ipv4({ options: new Uint8Array(4).fill(1) }), syn])],
+  ['all the IPv4 options there can be', frame([ethernet(), ipv4({ options: new Uint8Array(40).fill(1) }), syn])],
+  ['DF clear', frame([ethernet(), ipv4({ fragment: 0, id: 7 }), syn])],
+  ['padding', Buffer.concat([frame([ethernet(), ipv4(), syn]), Buffer.alloc(20)])],
+  ['hop-by-hop options', frame([ethernet(), ipv6(), extension(IPPROTO.HOPOPTS), syn])],
+  ['a routing header', frame([ethernet(), ipv6(), extension(IPPROTO.ROUTING), syn])],
+  ['destination options', frame([ethernet(), ipv6(), extension(IPPROTO.DSTOPTS), syn])],
+  ['an atomic fragment', frame([ethernet(), ipv6(), atomic, syn])],
+  [
+    'eight extension headers in two tags',
+    frame([
+      ethernet(),
+      vlan({ type: ETH_P.QINQ }),
+      vlan(),
+      ipv6(),
+      ...Array.from({ length: 8 }, () => ipv6Extension(IPPROTO.DSTOPTS, new Uint8Array(14))),
+      syn,
+    ]),
+  ],
+  [
+    'ECN flags',
+    frame([ethernet(), ipv4(), tcp({ flags: ['SYN', 'ECE', 'CWR'], options: [{ kind: 'mss', size: 1460 }] })]),
+  ],
+  ['PSH', frame([ethernet(), ipv4(), tcp({ flags: ['SYN', 'PSH'] })])],
+  ['a reserved bit', frame([ethernet(), ipv4(), tcp({ dataOffset: 0x51 })])],
+];
+
+/** What hides it, the frame, and the reason it is dropped for. */
+const REFUSED: readonly (readonly [string, Buffer, string])[] = [
+  ['a third VLAN tag', frame([ethernet(), vlan(), vlan(), vlan(), ipv4(), syn]), 'vlan-depth'],
+  [
+    'a ninth extension header',
+    frame([ethernet(), ipv6(), ...Array.from({ length: 9 }, () => extension(IPPROTO.DSTOPTS)), syn]),
+    'ipv6-chain',
+  ],
+  ['a first fragment', frame([ethernet(), ipv4({ fragment: 0x2000 }), syn]), 'syn-fragment'],
+  [
+    'a fragment of eight bytes of TCP',
+    frame([ethernet(), ipv4({ fragment: 0x2000 }), syn]).subarray(0, 14 + 20 + 8),
+    'bad-length',
+  ],
+  ['a fragment over the flags', frame([ethernet(), ipv4({ fragment: 1 }), syn]), 'tiny-fragment'],
+  ['a SYN with data', frame([ethernet(), ipv4(), syn], Buffer.from('GET /')), 'syn-payload'],
+  ['SYN and FIN', frame([ethernet(), ipv4(), tcp({ flags: ['SYN', 'FIN'] })]), 'syn-fin'],
+  ['SYN and RST', frame([ethernet(), ipv6(), tcp({ flags: ['SYN', 'RST'] })]), 'syn-rst'],
+  ['a total length that ends before TCP', frame([ethernet(), ipv4({ totalLength: 20 }), syn]), 'bad-length'],
+  ['a total length beyond the frame', frame([ethernet(), ipv4({ totalLength: 1500 }), syn]), 'bad-length'],
+  ['a header length below five', frame([ethernet(), ipv4({ versionIhl: 0x44 }), syn]), 'bad-ip-header'],
+  ['IPv6 behind the type of IPv4', frame([ethernet({ proto: ETH_P.IP }), ipv6(), syn]), 'bad-ip-header'],
+  ['a data offset below five', frame([ethernet(), ipv4(), tcp({ dataOffset: 0x40 })]), 'bad-tcp-header'],
+  ['a data offset beyond the segment', frame([ethernet(), ipv4(), tcp({ dataOffset: 0xf0 })]), 'bad-tcp-header'],
+];
+
+describeAsRoot('evasion', () => {
+  let kernel: ProgramUnderTest;
+  beforeAll(() => {
+    pinToCpu(0);
+    kernel = new ProgramUnderTest({ challenge: { mode: 'always' } }, { form: 'reset', stack: DEFAULT_STACK });
+    kernel.at(DAY);
+  });
+  afterAll(() => {
+    kernel[Symbol.dispose]();
+  });
+
+  it.each(HIDDEN)('a SYN behind %s is challenged, and the answer is right', (_what, data) => {
+    const { verdict, reason, data: answer } = kernel.judge(data);
+    expect([verdict, reason]).toEqual(['answer', 'challenged']);
+    const [question, reply] = [parseFrame(data), parseFrame(answer)];
+    expect(reply.vlans).toEqual(question.vlans);
+    expect([reply.ip!.src, reply.ip!.dst]).toEqual([question.ip!.dst, question.ip!.src]);
+    expect(reply.tcp).toMatchObject({ flags: 0x12, source: 80, dest: 40_000 });
+    expect(reply.ip!.extensions).toEqual([]);
+    // Not more than half again what came.
+    expect(answer.length).toBeLessThanOrEqual(data.length * 1.5);
+    if (reply.ip!.version === 4) {
+      const start = answer.indexOf(0x45, 12);
+      expect(internetChecksum(answer.subarray(start, start + 20))).toBe(0);
+    }
+  });
+
+  it.each(REFUSED)('%s is refused', (_what, data, reason) => {
+    expect(kernel.judge(data)).toMatchObject({ verdict: 'drop', reason });
+  });
+
+  it('random IPv6 addresses are limited as the network they come from', () => {
+    using limited = new ProgramUnderTest({ challenge: { mode: 'off' } });
+    limited.at(DAY);
+    const reasons = Array.from({ length: 200 }, (_, index) => {
+      const src = `2001:db8:1:2:${index.toString(16)}:${(index * 7).toString(16)}::1`;
+      return limited.judge(frame([ethernet(), ipv6({ src }), syn])).reason;
+    });
+    expect(reasons.filter((reason) => reason === 'within-limit')).toHaveLength(50);
+    expect(reasons.at(-1)).toBe('over-prefix');
+  });
+
+  it('a RST with a made-up number proves nothing', () => {
+    const { data } = kernel.judge(HIDDEN[0]![1]);
+    const ack = parseFrame(data).tcp!.ack;
+    const reset = (seq: number, from = 40_000, src = '10.0.0.1'): Buffer =>
+      frame([ethernet(), ipv4({ src }), tcp({ source: from, flags: ['RST'], seq: seq >>> 0 })]);
+    expect(kernel.judge(reset(ack + 1)).reason).toBe('not-syn');
+    expect(kernel.judge(reset(ack, 40_001)).reason).toBe('not-syn');
+    expect(kernel.judge(reset(ack, 40_000, '10.0.0.2')).reason).toBe('not-syn');
+    // Neither does one that comes too late.
+    kernel.at(DAY + 70n * 1_000_000_000n);
+    expect(kernel.judge(HIDDEN[0]![1]).reason).toBe('challenged');
+    expect(kernel.judge(reset(ack)).reason).toBe('not-syn');
+    kernel.at(DAY + 1_000_000_000n);
+    expect(kernel.judge(reset(ack)).reason).toBe('proof');
+    expect(kernel.judge(HIDDEN[0]![1]).reason).toBe('verified');
+  });
+});
