@@ -60,7 +60,7 @@ const leapingClock: Clock = {
   coarse: ($) => {
     const time = $.at(leap, 0);
     const next = time.value.add($.ktimeGetCoarseNs().and(1)).add(1_000_000_000);
-    time.ref('value').set(next as never);
+    time.ref('value').set(next);
     return next;
   },
   exact: kernelClock.exact,

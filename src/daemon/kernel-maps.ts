@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { BpfMap, type Infer, type MapSpec, type Type } from '../ebpf/index.ts';
-import { Keys, type ProtectionMaps } from '../dataplane/maps.ts';
+import type { Keys } from '../dataplane/maps.ts';
+import { type ProtectionMaps } from '../dataplane/maps.ts';
 import { addressKey } from '../dataplane/address-key.ts';
 import { serviceClasses } from '../dataplane/service-classes.ts';
 import { servicePolicies } from '../dataplane/service.ts';
@@ -23,8 +24,17 @@ export function mapSpecs(maps: ProtectionMaps): MapSpec[] {
 
 /** Maps whose contents follow from the policy: a new one fills them anew. */
 const CONTENTS = new Set([
-  ...['services', 'shares', 'policies', 'port_class', 'address_class', 'service_table'],
-  ...['list_state', 'list_root', 'list_middle', 'list_leaf', 'list_v6'],
+  'services',
+  'shares',
+  'policies',
+  'port_class',
+  'address_class',
+  'service_table',
+  'list_state',
+  'list_root',
+  'list_middle',
+  'list_leaf',
+  'list_v6',
 ]);
 
 /** A map that exists and has the shape of a spec, as a descriptor of its own. */
@@ -93,7 +103,7 @@ export class KernelMaps implements Disposable {
           },
         ];
       });
-      this.get(policies).updateMany(values as never);
+      this.get(policies).updateMany(values);
     }
     if (!classes) return;
     const { ports, addresses, table } = serviceClasses(policy);

@@ -74,8 +74,8 @@ export function acceptProgram(policy: Policy, maps: ProtectionMaps, clock: Clock
       const [from, to] = [source(), destination()];
       const ports = tcp.source.raw().u32().or(tcp.dest.raw().u32().shl(16));
       const tuple = family === 4 ? $.stack(Tuple4) : $.stack(Tuple6);
-      if (family === 4) tuple.set({ saddr: from[0]!.u32(), daddr: to[0]!.u32(), ports } as never);
-      else tuple.set({ saddr0: from[0]!, saddr1: from[1]!, daddr0: to[0]!, daddr1: to[1]!, ports } as never);
+      if (family === 4) tuple.set({ saddr: from[0]!.u32(), daddr: to[0]!.u32(), ports });
+      else tuple.set({ saddr0: from[0]!, saddr1: from[1]!, daddr0: to[0]!, daddr1: to[1]!, ports });
       const accepted = $.let($.u32(0));
       packet.tcpSocket(tuple, TUPLE_SIZE[family], (socket) => {
         $.if(socket.state.eq(TCP_LISTEN), () => {

@@ -60,8 +60,8 @@ const Ipv6Copy = struct('ipv6_copy', { version: u32, length: u32, saddr0: u64, s
 function headerCopies($: XdpBuilder, { family, source, destination, tcp }: Segment, mss: Int<32>) {
   const [from, to] = [source(), destination()];
   const ip = family === 4 ? $.stack(Ipv4Copy) : $.stack(Ipv6Copy);
-  if (family === 4) ip.set({ length: 0x45, saddr: from[0]!.u32(), daddr: to[0]!.u32() } as never);
-  else ip.set({ version: 0x60, saddr0: from[0]!, saddr1: from[1]!, daddr0: to[0]!, daddr1: to[1]! } as never);
+  if (family === 4) ip.set({ length: 0x45, saddr: from[0]!.u32(), daddr: to[0]!.u32() });
+  else ip.set({ version: 0x60, saddr0: from[0]!, saddr1: from[1]!, daddr0: to[0]!, daddr1: to[1]! });
   const header = $.stack(SynHeader);
   const big = mss.u16().toNetwork().raw().u32();
   header.set({
@@ -131,7 +131,7 @@ export function sendChallenge(
       family === 4
         ? $.call('tcp_raw_gen_syncookie_ipv4', ip, header, SynHeader.size)
         : $.call('tcp_raw_gen_syncookie_ipv6', ip, header, SynHeader.size);
-    $.if((made as Int<64>).slt(0), fail);
+    $.if(made.slt(0), fail);
     writeAnswer($, packet, segment, { ...base, seq: made.u32(), ack, options: 'mss' }, fail);
     return;
   }

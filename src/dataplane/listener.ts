@@ -47,8 +47,8 @@ export function listening<R>(
           // No source: only a listener fits.
           const ports = tcp.dest.raw().u32().shl(16);
           const tuple = family === 4 ? $.stack(Tuple4) : $.stack(Tuple6);
-          if (family === 4) tuple.set({ saddr: 0, daddr: to[0]!.u32(), ports } as never);
-          else tuple.set({ saddr0: 0, saddr1: 0, daddr0: to[0]!, daddr1: to[1]!, ports } as never);
+          if (family === 4) tuple.set({ saddr: 0, daddr: to[0]!.u32(), ports });
+          else tuple.set({ saddr0: 0, saddr1: 0, daddr0: to[0]!, daddr1: to[1]!, ports });
           packet.tcpSocket(tuple, TUPLE_SIZE[family], (socket) => {
             $.if(socket.state.eq(TCP_LISTEN), () => {
               found.set(1);
@@ -56,7 +56,7 @@ export function listening<R>(
             });
           });
           const until = units.add(LIFETIME).and(UNTIL_MASK).shl(1).or(found);
-          place.set({ value: hash.shr(32).shl(32).or(until.u64()) } as never);
+          place.set({ value: hash.shr(32).shl(32).or(until.u64()) });
         },
       );
     },

@@ -49,7 +49,7 @@ export function listed<R>($: Builder<R>, { lists }: ProtectionMaps, source: Addr
       const [high, low] = source() as [Int<64>, Int<64>];
       const key = $.stack(AddressKeyWords);
       key.set({ bits: 128, a: high.u32(), b: high.shr(32).u32(), c: low.u32(), d: low.shr(32).u32() });
-      $.lookup(lists.trie, key as never).match({
+      $.lookup(lists.trie, key).match({
         some: (entry) => {
           found.set(entry.value);
         },

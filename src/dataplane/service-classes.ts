@@ -100,8 +100,8 @@ export function lookUpService<R>(
   const [a, b, c, d] =
     family === 4 ? [0, 0, 0xffff_0000, words[0]!.u32()] : [...halves(words[0]!), ...halves(words[1]!)];
   const key = $.stack(AddressKeyWords);
-  key.set({ bits: 128, a: a!, b: b!, c: c!, d: d! });
-  $.lookup(addresses, key as never).match({
+  key.set({ bits: 128, a: a, b: b, c: c, d: d });
+  $.lookup(addresses, key).match({
     some: (addressClass) => {
       $.lookup(
         ports,

@@ -110,9 +110,9 @@ function limitsOf(own: LimitsInput | undefined, general: LimitsInput | undefined
   const pick = <K extends keyof LimitsInput>(key: K) => own?.[key] ?? general?.[key] ?? defaults[key];
   const prefixes = (pick('prefixes') ?? []) as NonNullable<LimitsInput['prefixes']>;
   return {
-    source: optionalBucket(pick('source')!, `${path}.source`),
-    service: optionalBucket(pick('service')!, `${path}.service`),
-    verified: bucketOf(pick('verified')!, `${path}.verified`),
+    source: optionalBucket(pick('source'), `${path}.source`),
+    service: optionalBucket(pick('service'), `${path}.service`),
+    verified: bucketOf(pick('verified'), `${path}.verified`),
     prefixes: prefixes.map((prefix, index) => {
       const where = `${path}.prefixes.${String(index)}`;
       if (prefix.family === 4 && prefix.bits > 31)

@@ -38,7 +38,7 @@ export function lineOf(text: string, path: string): number {
 export function readPolicy(text: string, file: string): { readonly input: PolicyInput; readonly policy: Policy } {
   let input: PolicyInput;
   try {
-    input = parse(text) as PolicyInput;
+    input = parse(text);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     const reason = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, '');

@@ -426,7 +426,7 @@ describeAsRoot('policies and captures', () => {
       .stdout.trim()
       .split('\n')
       .map((line) => JSON.parse(line) as { verdict?: string; reply?: string });
-    const [answer] = answered.filter(({ verdict }) => verdict === 'answer');
+    const answer = answered.find(({ verdict }) => verdict === 'answer');
     expect(parseFrame(Buffer.from(answer!.reply!, 'hex')).tcp).toMatchObject({ flags: 0x12, ack: 2 });
     const broken = seawall('replay', file('broken.pcap', capture(frames).subarray(0, 60)));
     expect(broken.status).toBe(2);

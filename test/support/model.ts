@@ -285,8 +285,8 @@ export class Model {
     let next = ip[6]!;
     let at = 40;
     let fragmented = false;
-    const chained = [0, 43, 44, 51, 60];
-    for (let headers = 0; chained.includes(next); headers++) {
+    const chained = new Set([0, 43, 44, 51, 60]);
+    for (let headers = 0; chained.has(next); headers++) {
       if (headers === 8) end('ipv6-chain');
       if (ip.length < at + 2) end('truncated');
       let size = (ip[at + 1]! + 1) * 8;

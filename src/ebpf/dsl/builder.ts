@@ -227,8 +227,8 @@ export class Builder<R> {
     const operands = args.map((value): Operand => {
       if (value instanceof Int) return value.operandIn(emitter);
       if (typeof value === 'number') return BigInt(value);
-      if ('context' in value) return (value as ContextValue).context;
-      if ('socket' in value) return (value as SocketPointer).socket;
+      if ('context' in value) return value.context;
+      if ('socket' in value) return value.socket;
       return addressRegister(memoryOf(value));
     });
     const dst = emitter.vreg();

@@ -87,7 +87,7 @@ export function attribute<F extends Fields>(type: Struct<F>, values: Partial<Inf
   for (const field in values) {
     const value = values[field];
     const fieldType = type.fields[field]!;
-    const at = type.offsets[field]!;
+    const at = type.offsets[field];
     if (fieldType.kind === 'bytes') out.set(value as Uint8Array, at);
     else if (fieldType.size === 8) out.writeBigUInt64LE(BigInt(value as number | bigint), at);
     else out.writeUInt32LE(value as number, at);
