@@ -2,13 +2,17 @@ import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { reasons } from '../dataplane/reason.ts';
 import { errorCodes } from '../ebpf/language.ts';
+import { resolvePolicy } from '../policy/policy.ts';
+import { sanityChecks } from '../policy/sanity.ts';
+import { policySchema } from '../policy/schema.ts';
+import { readPolicy } from '../policy/toml.ts';
 
 const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 
 it('the README has every reason, with the words of the code', () => {
   for (const { name, verdict, description } of reasons)
     expect(read('README.md')).toContain(`| \`${name}\` | ${verdict} | ${description} |`);
-  expect(read('README.md').match(/^\| `[\w-]+` \| (pass|drop) \|/gm)).toHaveLength(reasons.length);
+  expect(read('README.md').match(/^\| `[\w-]+` \| (pass|drop|answer) \|/gm)).toHaveLength(reasons.length);
 });
 
 it('the toolkit document has every error code, with the words of the code', () => {
@@ -29,4 +33,20 @@ it('every dependency has its line', () => {
 it('the README names the Debian packages that CI installs', () => {
   const [, packages] = /^packages=\((.*)\)$/m.exec(read('.ci/run'))!;
   expect(read('README.md')).toContain(`\`${packages!}\``);
+});
+
+it('the policy document says everything that a policy can say, and nothing else', () => {
+  const text = read('docs/policy.md');
+  const [, example] = /<!-- policy -->\n```toml\n([\s\S]*?)```/.exec(text)!;
+  const { input } = readPolicy(example!, 'docs/policy.md');
+  const keys = Object.keys(policySchema.shape).toSorted();
+  expect(Object.keys(input).toSorted()).toEqual(keys);
+  for (const key of ['lists', 'limits', 'challenge', 'fragments', 'events', 'meter'] as const) {
+    const given = Object.keys(input[key] as object).toSorted();
+    expect(given).toEqual(Object.keys(policySchema.shape[key].unwrap().shape).toSorted());
+  }
+  const { limits } = resolvePolicy({ limits: input.limits }).services[0]!;
+  expect(limits).toEqual(resolvePolicy().services[0]!.limits);
+  for (const [name, description] of Object.entries(sanityChecks))
+    expect(text).toContain(`| \`${name}\` | ${description} |`);
 });
