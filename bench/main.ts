@@ -1,4 +1,5 @@
-/** `npm run bench -- codegen|startup|ring|paths|lists [--json]` */
+/** `npm run bench -- codegen|startup|ring|paths|lists|capacity [--json]` */
+import { capacity } from './capacity.ts';
 import { codegen } from './codegen.ts';
 import { ring } from './ring.ts';
 import { measureLists } from './lists.ts';
@@ -48,12 +49,24 @@ async function run(): Promise<void> {
       console.table(result.rows);
       console.log({ ...result, rows: undefined });
     }
+  } else if (name === 'capacity') {
+    const rows = await capacity(TWINS, !options.includes('--no-clients'));
+    if (json) console.log(JSON.stringify({ rows }));
+    else
+      console.table(
+        rows.map(({ legit = [], ...row }) => ({
+          ...row,
+          ...Object.fromEntries(
+            legit.map(({ rate, pool, office }) => [`${String(rate)}/s`, `${String(pool)} ${String(office)}`]),
+          ),
+        })),
+      );
   } else if (name === 'lists') {
     console.log(JSON.stringify(measureLists()));
   } else if (name === 'ring') {
     console.log(JSON.stringify(await ring()));
   } else {
-    throw new Error('usage: npm run bench -- codegen|startup|ring|paths|lists [--json]');
+    throw new Error('usage: npm run bench -- codegen|startup|ring|paths|lists|capacity [--json]');
   }
 }
 

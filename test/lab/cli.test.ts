@@ -133,7 +133,7 @@ describeAsRoot('in the lab', () => {
       '-i',
       'eth0',
       '--rate',
-      '2/s',
+      '30/m',
       '--burst',
       '1',
       '--challenge',
@@ -344,7 +344,7 @@ describeAsRoot('demo', () => {
 
   it('removes everything when it is stopped on the way', async () => {
     await using run = Running.seawall('demo', '--seconds', '60', '--rate', '1000');
-    await run.until(/> unprotected/);
+    await run.until(/> quiet/);
     expect(await run.stop('SIGINT')).not.toBe(0);
     expect(run.output.trim().split('\n').at(-1)).toBe('seawall: demo stopped; the lab is removed');
     expect(existsSync('/run/netns/seawall-demo-client')).toBe(false);

@@ -32,8 +32,9 @@ describeAsRoot('documents', () => {
     const sent = [...stdout.matchAll(/sent ([\d,]+) SYNs in 5 s/g)].map((match) => match[1]!);
     const totals = [...stdout.matchAll(/^passed [\d,]+, dropped ([\d,]+), challenged ([\d,]+)/gm)];
     const number = (text: string): number => Number(text.replaceAll(',', ''));
-    expect(number(totals.at(-2)![1]!)).toBeGreaterThan(number(sent[0]!) * 0.8);
-    expect(number(totals.at(-1)![2]!)).toBeGreaterThan(number(sent[1]!) * 0.8);
+    const most = (group: number): number => Math.max(...totals.map((match) => number(match[group]!)));
+    expect(most(1)).toBeGreaterThan(number(sent[0]!) * 0.8);
+    expect(most(2)).toBeGreaterThan(number(sent[1]!) * 0.8);
   }, 290_000);
 
   it('the example of the tutorial counts', () => {

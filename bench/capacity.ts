@@ -1,0 +1,207 @@
+/**
+ * `npm run bench -- capacity`: SYNs a second that one core takes in, generator included, for what Seawall does and for what users have
+ * otherwise; and how legitimate clients fare beside. The generator runs at full speed on a core that also does the whole receive path in
+ * softirq; for the clients, the receiving interface has a thread and a core of its own, and clients run on either core.
+ */
+import { type ChildProcess, execFileSync, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Attempt } from '../lab/clients.ts';
+import type { FloodOptions, FloodReport } from '../lab/flood.ts';
+import type { FloodSources } from '../lab/flood-program.ts';
+import { RECEIVING_CPU, SENDING_CPU, threadReceive } from '../lab/placement.ts';
+import { client, LAB_INTERFACE, labDown, labUp, namespaceOf, POOL, server } from '../lab/topology.ts';
+import { BpfMap, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
+import { lruHash, u32, u64, XDP, xdp } from '../src/ebpf/language.ts';
+import { type PolicyInput, protect } from '../src/index.ts';
+import { compileTwin, loadTwin } from './clang/load.ts';
+import { median, round } from './statistics.ts';
+
+const LAB = 'seawall-capacity';
+const SECONDS = 2;
+const ROUNDS = 3;
+const CLIENT_SECONDS = 6;
+const PER_SECOND = 50;
+const RATES = [300_000, 1_000_000, 2_500_000];
+const ENTRIES = 1 << 20;
+const there = namespaceOf(server, LAB);
+const here = namespaceOf(client, LAB);
+const worker = (name: string): string => fileURLToPath(new URL(`../lab/${name}`, import.meta.url));
+
+/** What stands between flood and server, until it is disposed of. */
+interface Defence {
+  readonly name: string;
+  /** Whether clients can get through at all. */
+  readonly serves: boolean;
+  readonly raise: () => Disposable;
+}
+
+function nft(rules: string): Disposable {
+  there.run(() => execFileSync('nft', ['-f', '-'], { input: rules }));
+  return { [Symbol.dispose]: () => there.run(() => execFileSync('nft', ['flush', 'ruleset'])) };
+}
+
+function iptables(...rule: string[]): Disposable {
+  const run = (flag: string): void => {
+    there.run(() => execFileSync('iptables', [flag, 'INPUT', ...rule], { stdio: 'pipe' }));
+  };
+  run('-A');
+  return {
+    [Symbol.dispose]: () => {
+      run('-D');
+    },
+  };
+}
+
+function attached(program: Program, maps: readonly BpfMap[] = []): Disposable {
+  const link = there.run(() => XdpLink.attach(program, LAB_INTERFACE, { mode: 'native' }));
+  return {
+    [Symbol.dispose]: () => {
+      link[Symbol.dispose]();
+      program[Symbol.dispose]();
+      for (const map of maps) map[Symbol.dispose]();
+    },
+  };
+}
+
+const guarded = (policy: PolicyInput) => (): Disposable => there.run(() => protect(LAB_INTERFACE, policy));
+const passing = xdp('passing', () => XDP.PASS);
+const dropping = xdp('dropping', () => XDP.DROP);
+
+function commonDesign(twins: string): Disposable {
+  const maps = [
+    BpfMap.create(lruHash('tokens', { key: u32, value: u32, maxEntries: ENTRIES })),
+    BpfMap.create(lruHash('refills', { key: u32, value: u64, maxEntries: ENTRIES })),
+  ];
+  return attached(loadTwin(compileTwin(`${twins}/common_one.c`), maps), maps);
+}
+
+const HASHLIMIT =
+  '-p tcp --syn -m hashlimit --hashlimit-above 1/sec --hashlimit-burst 5 --hashlimit-mode srcip --hashlimit-name syn -j DROP';
+const NFT_SET = `table ip f { set s { type ipv4_addr; size 65535; flags dynamic,timeout; timeout 10s; }
+  chain input { type filter hook input priority 0; tcp flags & (syn|ack) == syn update @s { ip saddr limit rate over 1/second burst 5 packets } drop; } }`;
+const SYNPROXY = `table ip f { chain raw { type filter hook prerouting priority raw; tcp dport 80 tcp flags syn notrack; }
+  chain input { type filter hook input priority 0; tcp dport 80 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm; ct state invalid drop; } }`;
+
+function defences(twins: string): Defence[] {
+  return [
+    { name: 'drop everything', serves: false, raise: () => attached(Program.load(dropping)) },
+    { name: 'seawall, limiting', serves: true, raise: guarded({ challenge: { mode: 'off' } }) },
+    { name: 'seawall, cookie', serves: true, raise: guarded({}) },
+    { name: 'seawall, reset', serves: true, raise: guarded({ challenge: { form: 'reset' } }) },
+    { name: 'bare kernel, SYN cookies', serves: true, raise: () => attached(Program.load(passing)) },
+    {
+      name: 'iptables hashlimit',
+      serves: true,
+      raise: () => both(attached(Program.load(passing)), iptables(...HASHLIMIT.split(' '))),
+    },
+    { name: 'nftables set per source', serves: true, raise: () => both(attached(Program.load(passing)), nft(NFT_SET)) },
+    { name: 'nftables SYNPROXY', serves: true, raise: () => both(attached(Program.load(passing)), nft(SYNPROXY)) },
+    { name: 'XDP, common design', serves: true, raise: () => commonDesign(twins) },
+  ];
+}
+
+function both(first: Disposable, second: Disposable): Disposable {
+  return {
+    [Symbol.dispose]: () => {
+      second[Symbol.dispose]();
+      first[Symbol.dispose]();
+    },
+  };
+}
+
+function start(script: string, args: readonly string[], cpu: number): ChildProcess {
+  const child = here.run(() => fork(worker(script), args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }));
+  pinToCpu(cpu, child.pid);
+  return child;
+}
+
+async function message<T>(child: ChildProcess): Promise<T> {
+  const [value] = (await once(child, 'message')) as [T];
+  return value;
+}
+
+async function flood(options: Omit<FloodOptions, 'lab'>): Promise<FloodReport> {
+  return await message(start('flooder.js', [JSON.stringify({ ...options, lab: LAB })], SENDING_CPU));
+}
+
+interface Legit {
+  readonly rate: number;
+  readonly offered: number;
+  /** Share of connections that succeeded, of the pool and of the one address, each in the worse placement. */
+  readonly pool: number;
+  readonly office: number;
+}
+
+async function legitimate(rate: number): Promise<Legit> {
+  threadReceive(there);
+  const flooding = flood({ rate, sources: 'random', seconds: CLIENT_SECONDS + 2 });
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const placements = [...new Set([SENDING_CPU, RECEIVING_CPU])];
+  const share = async (cpu: number, first: number): Promise<number> => {
+    const args = [`http://${server.ipv4}/`, PER_SECOND / placements.length, CLIENT_SECONDS - 1, first].map(String);
+    const attempts = await message<Attempt[]>(start('clients.js', args, cpu));
+    return attempts.filter(({ succeeded }) => succeeded).length / attempts.length;
+  };
+  const [pool, office] = await Promise.all([
+    Promise.all(placements.map((cpu, index) => share(cpu, (index * POOL.size) / placements.length))),
+    Promise.all(placements.map((cpu) => share(cpu, -1))),
+  ]);
+  const { pps } = await flooding;
+  return { rate, offered: pps, pool: round(Math.min(...pool), 4), office: round(Math.min(...office), 4) };
+}
+
+export interface CapacityRow {
+  readonly defence: string;
+  readonly one: number;
+  readonly random: number;
+  readonly legit?: readonly Legit[];
+}
+
+export async function capacity(twins: string, withClients: boolean): Promise<CapacityRow[]> {
+  labDown(LAB);
+  labUp(LAB);
+  const http = there.run(() =>
+    fork(worker('http-server.js'), ['80'], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }),
+  );
+  try {
+    await once(http, 'message');
+    pinToCpu(RECEIVING_CPU, http.pid);
+    there.run(() => {
+      writeFileSync('/proc/sys/net/ipv4/tcp_syncookies', '1');
+    });
+    const all = defences(twins);
+    const taken = new Map(all.map(({ name }) => [name, { one: [] as number[], random: [] as number[] }]));
+    for (let turn = 0; turn < ROUNDS; turn++) {
+      for (const { name, raise } of all) {
+        using _defence = raise();
+        for (const sources of ['one', 'random'] as const satisfies readonly FloodSources[]) {
+          const { received, seconds } = await flood({ rate: 50_000_000, sources, seconds: SECONDS });
+          taken.get(name)![sources].push(received / seconds);
+        }
+      }
+    }
+    const rows: CapacityRow[] = [];
+    for (const { name, serves, raise } of all) {
+      const { one, random } = taken.get(name)!;
+      const legit: Legit[] = [];
+      if (withClients && serves) {
+        for (const rate of RATES) {
+          using _defence = raise();
+          legit.push(await legitimate(rate));
+        }
+      }
+      rows.push({
+        defence: name,
+        one: Math.round(median(one)),
+        random: Math.round(median(random)),
+        ...(withClients ? { legit } : {}),
+      });
+    }
+    return rows;
+  } finally {
+    http.kill('SIGKILL');
+    labDown(LAB);
+  }
+}
