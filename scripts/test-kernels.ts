@@ -115,25 +115,10 @@ async function boot(version: string): Promise<boolean> {
   const directory = mkdtempSync(join(tmpdir(), 'seawall-qemu-'));
   try {
     const disk = initramfs(modules, directory);
+    const machine = '-accel tcg,thread=multi -cpu max -m 3G -smp 2 -nographic -no-reboot -nic none';
     const guest = spawn(
       'qemu-system-x86_64',
-      [
-        ...[
-          '-accel',
-          'tcg,thread=multi',
-          '-cpu',
-          'max',
-          '-m',
-          '3G',
-          '-smp',
-          '2',
-          '-nographic',
-          '-no-reboot',
-          '-nic',
-          'none',
-        ],
-        ...['-kernel', image, '-initrd', disk, '-append', 'console=ttyS0 panic=-1 quiet'],
-      ],
+      [...machine.split(' '), '-kernel', image, '-initrd', disk, '-append', 'console=ttyS0 panic=-1 quiet'],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
     const alarm = setTimeout(() => guest.kill('SIGKILL'), PATIENCE_MS);
@@ -143,13 +128,16 @@ async function boot(version: string): Promise<boolean> {
     });
     await new Promise((resolve) => guest.once('exit', resolve));
     clearTimeout(alarm);
-    const lines = [...output.matchAll(/@@(\{.*\})/g)].map((match) => JSON.parse(match[1]!) as GuestLine);
+    const lines = Array.from(output.matchAll(/@@(\{.*\})/g), (match) => JSON.parse(match[1]!) as GuestLine);
     for (const { kernel: booted, name, ok, skipped, error } of lines) {
       if (booted !== undefined) console.log(`Linux ${booted}`);
-      if (name !== undefined)
-        console.log(
-          `  ${ok ? (skipped === undefined ? 'ok     ' : 'skipped') : 'FAILED '} ${name}${skipped ? `: lacks ${skipped}` : ''}${error ? `: ${error}` : ''}`,
-        );
+      if (name === undefined) continue;
+      const outcome = !ok
+        ? `FAILED  ${name}: ${error ?? ''}`
+        : skipped
+          ? `skipped ${name}: lacks ${skipped}`
+          : `ok      ${name}`;
+      console.log(`  ${outcome}`);
     }
     const last = lines.at(-1);
     if (!last?.done) console.error(`Linux ${version}: the guest did not come to its end:\n${output.slice(-4000)}`);
