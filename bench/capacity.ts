@@ -79,10 +79,21 @@ function commonDesign(twins: string): Disposable {
 
 const HASHLIMIT =
   '-p tcp --syn -m hashlimit --hashlimit-above 1/sec --hashlimit-burst 5 --hashlimit-mode srcip --hashlimit-name syn -j DROP';
-const NFT_SET = `table ip f { set s { type ipv4_addr; size 65535; flags dynamic,timeout; timeout 10s; }
-  chain input { type filter hook input priority 0; tcp flags & (syn|ack) == syn update @s { ip saddr limit rate over 1/second burst 5 packets } drop; } }`;
-const SYNPROXY = `table ip f { chain raw { type filter hook prerouting priority raw; tcp dport 80 tcp flags syn notrack; }
-  chain input { type filter hook input priority 0; tcp dport 80 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm; ct state invalid drop; } }`;
+const NFT_SET = `table ip f {
+  set s { type ipv4_addr; size 65535; flags dynamic,timeout; timeout 10s; }
+  chain input {
+    type filter hook input priority 0;
+    tcp flags & (syn | ack) == syn update @s { ip saddr limit rate over 1/second burst 5 packets } drop
+  }
+}`;
+const SYNPROXY = `table ip f {
+  chain raw { type filter hook prerouting priority raw; tcp dport 80 tcp flags syn notrack; }
+  chain input {
+    type filter hook input priority 0;
+    tcp dport 80 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm
+    ct state invalid drop
+  }
+}`;
 
 function defences(twins: string): Defence[] {
   return [
