@@ -1,9 +1,10 @@
-/** `npm run bench -- codegen|startup|ring|paths|lists|capacity [--json]` */
+/** `npm run bench -- codegen|startup|ring|paths|capacity|lists|reload [--json]` */
 import { capacity } from './capacity.ts';
 import { codegen } from './codegen.ts';
 import { ring } from './ring.ts';
 import { measureLists } from './lists.ts';
 import { measurePaths } from './paths.ts';
+import { measureReloads } from './reload.ts';
 import { startup } from './startup.ts';
 
 const [name, ...options] = process.argv.slice(2);
@@ -61,12 +62,15 @@ async function run(): Promise<void> {
           ),
         })),
       );
+  } else if (name === 'reload') {
+    const count = Number(options.find((option) => /^\d+$/.test(option)) ?? 200);
+    console.log(JSON.stringify(await measureReloads(count)));
   } else if (name === 'lists') {
     console.log(JSON.stringify(measureLists()));
   } else if (name === 'ring') {
     console.log(JSON.stringify(await ring()));
   } else {
-    throw new Error('usage: npm run bench -- codegen|startup|ring|paths|lists|capacity [--json]');
+    throw new Error('usage: npm run bench -- codegen|startup|ring|paths|capacity|lists|reload [--json]');
   }
 }
 

@@ -49,7 +49,5 @@ export function reportError(error: unknown): void {
 /** @throws PermissionError without root. */
 export function requireRoot(what: string): void {
   if (process.getuid?.() !== 0)
-    throw new PermissionError(
-      `${what} makes network namespaces and loads programs, which needs root: run it with sudo`,
-    );
+    throw new PermissionError(`${what} loads programs into the kernel, which needs root: run it with sudo`);
 }

@@ -5,7 +5,8 @@ import type { SynReport } from '../daemon/syn-report.ts';
 import { guardAgainstLockOut } from '../daemon/lock-out.ts';
 import type { Policy } from '../policy/policy.ts';
 import { formatPolicy } from '../policy/toml.ts';
-import { UsageError } from './exit-status.ts';
+import { requireRoot, UsageError } from './exit-status.ts';
+import { Instance } from './instance.ts';
 import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
 import { UntilStopped } from './until-stopped.ts';
 
@@ -122,9 +123,11 @@ function interfaceOf(options: RunOptions, policy: Policy): string {
 }
 
 async function run(options: RunOptions): Promise<void> {
+  requireRoot('protecting an interface');
   const { input, policy } = policyOf(options);
   if (!options.allowLockOut) guardAgainstLockOut(policy);
   const name = interfaceOf(options, policy);
+  using _instance = new Instance(name);
   using protection = protect(name, input, { mode: options.mode, pin: true });
   const { mode, fallback, programSize } = protection;
   print(

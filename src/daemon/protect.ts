@@ -5,6 +5,7 @@ import { type ReasonName, reasons, type VerdictName } from '../dataplane/reason.
 import { type Policy, resolvePolicy } from '../policy/policy.ts';
 import type { PolicyInput } from '../policy/schema.ts';
 import { settleChallenger, Sysctls } from './challenger.ts';
+import { rotatedKeys, ROTATE_EVERY_MS } from './cookie-keys.ts';
 import { type FindMap, KernelMaps } from './kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from './lists.ts';
 import { Pins } from './pins.ts';
@@ -35,7 +36,8 @@ export interface ProtectOptions {
 
 /** What is in force: a policy, its maps in the kernel, its lists and its program. */
 class Force implements Disposable {
-  readonly protection: Protection;
+  /** The policy changes where only its lists do. */
+  protection: Protection;
   readonly maps: KernelMaps;
   readonly lists: LiveLists;
   readonly program: Program;
@@ -85,6 +87,7 @@ export class ProtectedInterface implements Disposable {
   #acceptLink: TcLink | undefined;
   #sysctls: Sysctls;
   readonly #readers = new Set<RingBuffer>();
+  readonly #rotation: NodeJS.Timeout;
   #open = true;
 
   constructor(interfaceName: string, policy: Policy, { mode = 'auto', pin = false }: ProtectOptions) {
@@ -110,6 +113,16 @@ export class ProtectedInterface implements Disposable {
       this.#force[Symbol.dispose]();
       throw error;
     }
+    this.#rotation = setInterval(() => {
+      this.rotateCookieKeys();
+    }, ROTATE_EVERY_MS).unref();
+  }
+
+  /** Gives the slot after the next a new key for cookies; done by itself once a slot, half a minute. */
+  rotateCookieKeys(): void {
+    const map = this.#force.maps.get(this.#force.protection.maps.keys);
+    // The program's clock is the same one.
+    map.update(0, rotatedKeys(map.lookup(0)!, process.hrtime.bigint()));
   }
 
   /** Puts the accepting half in its place, or takes it away where it is not needed. */
@@ -209,7 +222,10 @@ export class ProtectedInterface implements Disposable {
    */
   update(input: PolicyInput): void {
     const policy = resolvePolicy(input);
-    if (sameButLists(policy, this.policy) && this.#listsFit(policy)) return;
+    if (sameButLists(policy, this.policy) && this.#listsFit(policy)) {
+      this.#force.protection = { ...this.#force.protection, policy };
+      return;
+    }
     const before = this.#force;
     const next = new Force(this.interface, policy, before.maps.find);
     const sysctls = new Sysctls(policy, next.protection.challenger);
@@ -250,6 +266,7 @@ export class ProtectedInterface implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
+    clearInterval(this.#rotation);
     for (const ring of this.#readers) ring[Symbol.dispose]();
     this.#pins?.remove();
     this.#link[Symbol.dispose]();

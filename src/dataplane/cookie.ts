@@ -17,7 +17,7 @@ import { type Rounds, sipHash } from './siphash.ts';
 import { Present } from './syn-options.ts';
 
 /** Nanoseconds of a slot: 2^35. */
-const SLOT_SHIFT = 35;
+export const SLOT_SHIFT = 35;
 export const COOKIE_KEYS = 4;
 /** How long a cookie may be sent back, at most. */
 export const COOKIE_LIFE = 2n << BigInt(SLOT_SHIFT);

@@ -161,6 +161,14 @@ describeAsRoot('challenges', () => {
       });
     });
 
+    it('clients while keys are changed again and again', () => {
+      for (let index = 0; index < 8; index++) {
+        protection.forgetVerified();
+        protection.rotateCookieKeys();
+        expect(curl('http://10.0.0.10/')).toMatchObject(hello);
+      }
+    });
+
     it('clients whose frames carry a VLAN tag', () => {
       using _tags = tagged();
       for (const host of ['10.0.0.10', '[fd00::10]']) {

@@ -10,7 +10,7 @@ import { pcapHeader, pcapRecord } from '../../src/net/capture.ts';
 import type { TcpFlag } from '../../src/net/headers.ts';
 import { parseFrame } from '../../src/net/parse.ts';
 import { describeAsRoot } from '../support/as-root.ts';
-import { fetchPage, httpServer, on, Running, seawall } from '../support/cli.ts';
+import { fetchPage, httpServer, on, Running, seawall, seawallOn } from '../support/cli.ts';
 
 const serverNamespace = new Netns('seawall-server');
 const attached = (): object => serverNamespace.run(() => readInterface(interfaceIndex('eth0')!).xdp);
@@ -190,6 +190,16 @@ describeAsRoot('in the lab', () => {
     expect([fetchPage(), fetchPage(), fetchPage()]).toEqual([true, true, true]);
     await dry.stop();
     expect(dry.output).toMatch(/dropped 0, challenged 0, would have dropped 2 and challenged 0/);
+  });
+
+  it('refuses a second instance, and names the first', async () => {
+    await using run = Running.seawallOn('server', 'run', '-i', 'eth0', '--challenge', 'off');
+    await run.until(/protecting/);
+    const second = seawallOn('server', 'run', '-i', 'eth0');
+    expect(second.status).toBe(4);
+    expect(second.stderr).toMatch(/protect eth0: process \d+ does already; stop it \(kill \d+\)/);
+    expect(second.stderr.trim().split('\n')).toHaveLength(1);
+    expect(await run.stop()).toBe(0);
   });
 
   it('stays in force when it is killed, and the next run takes it over with its counters', async () => {
