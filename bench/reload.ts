@@ -25,7 +25,7 @@ export async function measureReloads(count: number): Promise<object> {
     await once(http, 'message');
     using protection = there.run(() => protect(LAB_INTERFACE, {}));
     const times: number[] = [];
-    let attempts: Attempt[] = [];
+    const attempts: Attempt[] = [];
     let wentBack = 0;
     let before = protection.stats();
     // Clients and flood come in stretches, until all reloads are done.
@@ -52,7 +52,7 @@ export async function measureReloads(count: number): Promise<object> {
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
       const [results] = await finished;
-      attempts = [...attempts, ...results];
+      attempts.push(...results);
       await once(flood, 'exit');
     }
     return {
