@@ -140,6 +140,8 @@ async function flood(options: Omit<FloodOptions, 'lab'>): Promise<FloodReport> {
 interface Legit {
   readonly rate: number;
   readonly offered: number;
+  /** What the server's interface took in; where it is less than what was offered, who got through is luck. */
+  readonly received: number;
   /** Share of connections that succeeded, of the pool and of the one address, each in the worse placement. */
   readonly pool: number;
   readonly office: number;
@@ -159,8 +161,14 @@ async function legitimate(rate: number): Promise<Legit> {
     Promise.all(placements.map((cpu, index) => share(cpu, (index * POOL.size) / placements.length))),
     Promise.all(placements.map((cpu) => share(cpu, -1))),
   ]);
-  const { pps } = await flooding;
-  return { rate, offered: pps, pool: round(Math.min(...pool), 4), office: round(Math.min(...office), 4) };
+  const { pps, received, seconds } = await flooding;
+  return {
+    rate,
+    offered: pps,
+    received: Math.round(received / seconds),
+    pool: round(Math.min(...pool), 4),
+    office: round(Math.min(...office), 4),
+  };
 }
 
 export interface CapacityRow {

@@ -108,6 +108,7 @@ export class LiveLists implements Disposable {
 }
 
 function difference(before: readonly number[], after: readonly number[]): { add: number[]; remove: number[] } {
+  if (before.length === 0) return { add: [...after], remove: [] };
   const [old, wanted] = [new Set(before), new Set(after)];
   return { add: after.filter((one) => !old.has(one)), remove: before.filter((one) => !wanted.has(one)) };
 }

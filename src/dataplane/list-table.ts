@@ -145,7 +145,9 @@ export class ListTable {
     // The shorter ones first: what they cover needs no block.
     const paint = (set: ReadonlySet<number> | undefined, value: number): void => {
       if (!set) return;
-      for (const network of [...set].toSorted((a, b) => (a % 64) - (b % 64))) this.#paint(block, network, value);
+      const networks = [...set];
+      if (networks.length > 1) networks.sort((a, b) => (a % 64) - (b % 64));
+      for (const network of networks) this.#paint(block, network, value);
     };
     paint(deny, Listed.DENY);
     paint(allow, Listed.ALLOW);

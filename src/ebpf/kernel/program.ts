@@ -193,11 +193,13 @@ const TEST_RUN_ADVICE: Record<string, string> = {
 
 /** The verifier gives up with EAGAIN when a signal comes for the process (kernel/bpf/verifier.c); the next try may have peace. */
 const LOAD_TRIES = 10;
+/** Two names of one number. */
+const INTERRUPTED = new Set(['EAGAIN', 'EWOULDBLOCK']);
 
 function loadOnce(attributes: Buffer): ReturnType<typeof tryCommand> {
   for (let left = LOAD_TRIES; ; left--) {
     const result = tryCommand('PROG_LOAD', attributes);
-    if (result.ok || result.errno !== 'EAGAIN' || left === 0) return result;
+    if (result.ok || !INTERRUPTED.has(result.errno) || left === 0) return result;
   }
 }
 
