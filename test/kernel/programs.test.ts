@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { expect, it } from 'vitest';
 import {
   array,
@@ -18,6 +20,9 @@ import {
   Program,
   requireFeature,
   struct,
+  TC,
+  tc,
+  TCP_LISTEN,
   u32,
   u64,
   u8,
@@ -275,6 +280,66 @@ describeAsRoot('programs', () => {
     const sources = [...files].map((file) => file.replace(/.*\/(src|dist)\//, '$1/'));
     expect(sources).toEqual(expect.arrayContaining(['src/dataplane/program.ts', 'src/dataplane/meter.ts']));
     expect(sources.filter((file) => !/^src\/(dataplane|net)\/[\w-]+\.ts$/.test(file))).toEqual([]);
+  });
+
+  it('runs traffic-control programs, which see the whole length of a packet', () => {
+    const seen = arrayMap('seen', { value: u32, maxEntries: 1 });
+    using program = Program.load(
+      tc('length', ($, packet) => {
+        $.at(seen, 0).ref('value').set(packet.totalLength());
+        packet.pull(20).orExit(TC.SHOT);
+        packet.peek(struct('start', { words: array(u32, 5) })).orExit(TC.SHOT);
+        return TC.UNSPEC;
+      }),
+    );
+    const { verdict } = program.testRun({ data: new Uint8Array(100) });
+    expect([verdict | 0, program.map(seen).lookup(0)]).toEqual([-1, 100]);
+  });
+
+  it('looks a listener up, and releases it on every path', async () => {
+    const Tuple = struct('tuple', { saddr: u32, daddr: u32, ports: u32 });
+    const Found = struct('found', { listening: u32, tcp: u32 });
+    const found = arrayMap('found', { value: Found, maxEntries: 1 });
+    const looking = xdp('looking', ($, packet) => {
+      const { words } = packet.take(struct('question', { words: array(u32, 4) })).orExit(XDP.PASS);
+      const tuple = $.stack(Tuple);
+      tuple.set({ daddr: words.at(0), ports: words.at(1) });
+      packet.tcpSocket(tuple, Tuple.size, (socket) => {
+        $.if(socket.state.eq(TCP_LISTEN), () => {
+          $.at(found, 0).set({ listening: 1 });
+          socket.asTcp().match({
+            some: () => {
+              $.at(found, 0).set({ tcp: 1 });
+            },
+          });
+        });
+      });
+      return XDP.PASS;
+    });
+    using program = Program.load(looking);
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const ask = (asked: number): unknown => {
+      program.map(found).update(0, { listening: 0, tcp: 0 });
+      const data = Buffer.alloc(16);
+      data.set([127, 0, 0, 1], 0);
+      data.writeUInt16BE(asked, 6); // the server's port comes second
+      program.testRun({ data });
+      return program.map(found).lookup(0);
+    };
+    expect(ask(port)).toEqual({ listening: 1, tcp: 1 });
+    server.close();
+    await once(server, 'close');
+    expect(ask(port)).toEqual({ listening: 0, tcp: 0 });
+  });
+
+  it('names a function that this kernel does not have', () => {
+    const asking = tc('asking', ($, packet) => {
+      $.callKernel('bpf_no_such_function', packet);
+      return TC.OK;
+    });
+    expect(() => Program.load(asking)).toThrow(/use kernel function bpf_no_such_function: this kernel has no such/);
   });
 
   it('finds what this kernel can do', () => {

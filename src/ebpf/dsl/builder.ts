@@ -105,19 +105,20 @@ export class Builder<R> {
     );
   }
 
-  /** The value of an array at a fixed index, without a look-up: its address is known when the program is loaded. */
+  /** The only value of an array of one entry, without a look-up: its address is known when the program is loaded. */
   at<V extends Type>(map: MapSpec<Type, V>, index: number): MapValue<V> {
     const value = this.#valueType(map);
-    if (map.type !== MapType.ARRAY || index < 0 || index >= map.maxEntries) {
+    // array_map_direct_value_addr, kernel/bpf/arraymap.c: the kernel knows the address of an only entry, and of no other.
+    if (map.type !== MapType.ARRAY || map.maxEntries !== 1 || index !== 0) {
       throw new DslError(
-        `use ${map.name} at ${String(index)}: only arrays have fixed places, up to maxEntries`,
+        `use ${map.name} at ${String(index)}: only an array of one entry has a fixed place; look others up`,
         new CallSite().location,
       );
     }
     const emitter = this.#emitter;
     emitter.useMap(map);
     const dst = emitter.vreg();
-    emitter.emit({ op: 'mapValue', dst, map: map.name, offset: index * Math.ceil(value.size / 8) * 8 });
+    emitter.emit({ op: 'mapValue', dst, map: map.name, offset: 0 });
     return mapValue(this.#memory(map.name, dst, 0), value);
   }
 

@@ -25,6 +25,26 @@ type Body = ($: XdpBuilder, packet: XdpPacket) => unknown;
 /** What is written wrongly, the words of the reason, the program. */
 const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
   [
+    'a verdict while a socket is held',
+    /leave with a socket: .* before its socket is released/,
+    ($, packet) => {
+      packet.tcpSocket($.stack(struct('tuple', { words: array(u32, 3) })), 12, (socket) => {
+        $.if(socket.state.eq(10), () => XDP.PASS);
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a packet resized while looking ahead',
+    /resize packet: not while looking ahead/,
+    (_$, packet) => {
+      packet.ahead(() => {
+        packet.adjustTail(-1).orExit(XDP.DROP);
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
     'if for $.if',
     /never used; a decision of the kernel is written \$\.if/,
     ($) => {
@@ -89,7 +109,7 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     /the index may reach 7 and the array has 5/,
     ($) => $.at(lists, 0).items.at($.randomU32().and(7)),
   ],
-  ['a fixed place of a hash', /only arrays have fixed places/, ($) => $.at(table, 0).value.u32()],
+  ['a fixed place of a hash', /only an array of one entry has a fixed place/, ($) => $.at(table, 0).value.u32()],
   [
     'a loop without end',
     /loop 0 times/,
