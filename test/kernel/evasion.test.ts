@@ -132,4 +132,26 @@ describeAsRoot('evasion', () => {
     expect(kernel.judge(reset(ack)).reason).toBe('proof');
     expect(kernel.judge(HIDDEN[0]![1]).reason).toBe('verified');
   });
+
+  it('a source that was verified just before the units of expiry wrap, after 36 years, is not verified for ever', () => {
+    using fresh = new ProgramUnderTest({ challenge: { mode: 'always' } }, { form: 'reset', stack: DEFAULT_STACK });
+    const before = ((1n << 32n) - 10n) << 28n;
+    const syn4 = HIDDEN[0]![1];
+    const { ack } = parseFrame(fresh.at(before).judge(syn4).data).tcp!;
+    const reset = frame([ethernet(), ipv4(), tcp({ source: 40_000, flags: ['RST'], seq: ack })]);
+    expect(fresh.judge(reset).reason).toBe('proof');
+    expect(fresh.judge(syn4).reason).toBe('verified');
+    expect(fresh.at(before + 60n * 1_000_000_000n).judge(syn4).reason).toBe('verified');
+    // Somebody else proves himself, so that verified sources are looked for at all.
+    fresh.at(before + 600n * 1_000_000_000n);
+    const other = frame([ethernet(), ipv4({ src: '10.0.0.2' }), syn]);
+    const answer = parseFrame(fresh.judge(other).data).tcp!;
+    const proof = frame([
+      ethernet(),
+      ipv4({ src: '10.0.0.2' }),
+      tcp({ source: 40_000, flags: ['RST'], seq: answer.ack }),
+    ]);
+    expect(fresh.judge(proof).reason).toBe('proof');
+    expect(fresh.judge(syn4).reason).toBe('challenged');
+  });
 });
