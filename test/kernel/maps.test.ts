@@ -100,7 +100,7 @@ describeAsRoot('maps', () => {
 
   it('is found again by pin and by number, if the shape fits', () => {
     const spec = hashMap('pinned', { key: u32, value: u32, maxEntries: 4 });
-    const path = `${BPF_FILE_SYSTEM}/seawall-test/map`;
+    const path = `${BPF_FILE_SYSTEM}/seawall-test-maps/map`;
     using map = BpfMap.create(spec);
     map.update(1, 10);
     map.pin(path);
@@ -111,7 +111,7 @@ describeAsRoot('maps', () => {
       const other = hashMap('pinned', { key: u32, value: u64, maxEntries: 4 });
       expect(() => BpfMap.openPinned(path, other)).toThrow(/valueSize is 4, the spec says 8/);
     } finally {
-      rmSync(`${BPF_FILE_SYSTEM}/seawall-test`, { recursive: true });
+      rmSync(`${BPF_FILE_SYSTEM}/seawall-test-maps`, { recursive: true });
     }
     expect(() => BpfMap.openPinned(path, spec)).toThrow(SyscallError);
   });

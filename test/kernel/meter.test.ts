@@ -100,7 +100,7 @@ describeAsRoot('meter', () => {
 
   it('lets no token be spent twice by CPUs that ask at once', async () => {
     using alone = new MeterAlone(($) => $.u64(7));
-    const directory = `${BPF_FILE_SYSTEM}/seawall-test`;
+    const directory = `${BPF_FILE_SYSTEM}/seawall-test-meter`;
     const pin = `${directory}/hammered`;
     alone.program.pin(pin);
     try {

@@ -44,14 +44,14 @@ describeAsRoot('programs', () => {
   it('tells its name, number and size, and is found by pin and by number', () => {
     using program = Program.load(xdp('named', () => XDP.PASS));
     expect(program.info).toMatchObject({ name: 'named', type: 6 });
-    const path = `${BPF_FILE_SYSTEM}/seawall-test/program`;
+    const path = `${BPF_FILE_SYSTEM}/seawall-test-programs/program`;
     program.pin(path);
     try {
       using byPin = Program.openPinned(path);
       using byId = Program.openById(program.info.id);
       expect([byPin.info.id, byId.name]).toEqual([program.info.id, 'named']);
     } finally {
-      rmSync(`${BPF_FILE_SYSTEM}/seawall-test`, { recursive: true });
+      rmSync(`${BPF_FILE_SYSTEM}/seawall-test-programs`, { recursive: true });
     }
   });
 

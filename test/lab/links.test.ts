@@ -93,7 +93,7 @@ describeAsRoot('links', () => {
   });
 
   it('outlives its descriptor once pinned', () => {
-    const path = `${BPF_FILE_SYSTEM}/seawall-test/link`;
+    const path = `${BPF_FILE_SYSTEM}/seawall-test-links/link`;
     using program = Program.load(passing);
     {
       using link = attach(program);
@@ -105,7 +105,7 @@ describeAsRoot('links', () => {
       expect(found.mode).toBe('native');
     }
     unpin(path);
-    rmSync(`${BPF_FILE_SYSTEM}/seawall-test`, { recursive: true });
+    rmSync(`${BPF_FILE_SYSTEM}/seawall-test-links`, { recursive: true });
     expect(state().xdp).toEqual({});
   });
 
