@@ -12,7 +12,8 @@ import type { Challenger, Form, Stack } from '../dataplane/challenge.ts';
 import type { Policy } from '../policy/policy.ts';
 
 const SYSCTLS = '/proc/sys/net/ipv4';
-/** The value of tcp_syncookies that makes the kernel take cookies at any time. */
+const SYNCOOKIES = 'tcp_syncookies';
+/** The value of it that makes the kernel take cookies at any time. */
 const UNCONDITIONAL = '2';
 
 /** What each form needs of the kernel. */
@@ -68,7 +69,7 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
   if (form === 'reset') return take('reset', '');
   if (form !== 'kernel' && has('assign')) return take('assign', 'cookies that traffic control accepts');
   if (has('kernel')) {
-    if (readSysctl('tcp_syncookies') === UNCONDITIONAL || setSysctls) return take('kernel', "the kernel's own cookies");
+    if (readSysctl(SYNCOOKIES) === UNCONDITIONAL || setSysctls) return take('kernel', "the kernel's own cookies");
     return {
       challenger: undefined,
       note: 'no challenge: the form kernel needs net.ipv4.tcp_syncookies=2; set it, or allow it with challenge.set-sysctls = true. What is over a limit is dropped',
@@ -80,21 +81,25 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
   };
 }
 
-/** Sets what a form needs, until it is disposed of; only where the policy allows it. */
+/** The sysctls that a form needs: set where the policy allows it, and set back once no form needs them, or on disposal. */
 export class Sysctls implements Disposable {
-  readonly #before = new Map<string, string>();
+  /** What stood there before; undefined while nothing is changed. */
+  #syncookies: string | undefined;
 
-  constructor({ setSysctls }: Policy, challenger: Challenger | undefined) {
-    if (!setSysctls || challenger?.form !== 'kernel') return;
-    const name = 'tcp_syncookies';
-    const before = readSysctl(name);
-    if (before === UNCONDITIONAL) return;
-    this.#before.set(name, before);
-    writeFileSync(`${SYSCTLS}/${name}`, UNCONDITIONAL);
+  /** Sets what this challenger needs, and sets back what it does not. */
+  settle({ setSysctls }: Policy, challenger: Challenger | undefined): void {
+    if (!setSysctls || challenger?.form !== 'kernel') {
+      this[Symbol.dispose]();
+      return;
+    }
+    const now = readSysctl(SYNCOOKIES);
+    if (now === UNCONDITIONAL) return;
+    this.#syncookies = now;
+    writeFileSync(`${SYSCTLS}/${SYNCOOKIES}`, UNCONDITIONAL);
   }
 
   [Symbol.dispose](): void {
-    for (const [name, value] of this.#before) writeFileSync(`${SYSCTLS}/${name}`, value);
-    this.#before.clear();
+    if (this.#syncookies !== undefined) writeFileSync(`${SYSCTLS}/${SYNCOOKIES}`, this.#syncookies);
+    this.#syncookies = undefined;
   }
 }

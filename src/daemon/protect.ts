@@ -85,7 +85,7 @@ export class ProtectedInterface implements Disposable {
   readonly #pins: Pins | undefined;
   #force: Force;
   #acceptLink: TcLink | undefined;
-  #sysctls: Sysctls;
+  readonly #sysctls = new Sysctls();
   readonly #readers = new Set<RingBuffer>();
   readonly #rotation: NodeJS.Timeout;
   #open = true;
@@ -94,9 +94,9 @@ export class ProtectedInterface implements Disposable {
     this.interface = interfaceName;
     this.#pins = pin ? new Pins(interfaceName) : undefined;
     this.#force = new Force(interfaceName, policy, this.#pins?.find);
-    this.#sysctls = new Sysctls(policy, this.#force.protection.challenger);
     let link: XdpLink | undefined;
     try {
+      this.#sysctls.settle(policy, this.#force.protection.challenger);
       this.#acceptLink = this.#pins?.openAcceptLink();
       // Whoever accepts is there before whoever challenges.
       this.#linkAccept();
@@ -228,20 +228,18 @@ export class ProtectedInterface implements Disposable {
     }
     const before = this.#force;
     const next = new Force(this.interface, policy, before.maps.find);
-    const sysctls = new Sysctls(policy, next.protection.challenger);
     this.#force = next;
     try {
+      this.#sysctls.settle(policy, next.protection.challenger);
       this.#linkAccept();
       this.#link.update(next.program);
     } catch (error) {
       this.#force = before;
       this.#linkAccept();
-      sysctls[Symbol.dispose]();
+      this.#sysctls.settle(this.policy, before.protection.challenger);
       next[Symbol.dispose]();
       throw error;
     }
-    this.#sysctls[Symbol.dispose]();
-    this.#sysctls = sysctls;
     before[Symbol.dispose]();
     this.#pins?.keepMaps(next.maps);
   }

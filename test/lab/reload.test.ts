@@ -63,6 +63,31 @@ describeAsRoot('reload', () => {
     http.kill();
   }, 1_800_000);
 
+  it('keeps the sysctl that the form kernel needs, and sets it back in the end', () => {
+    const read = (): string => there.readSysctl('net.ipv4.tcp_syncookies');
+    const before = read();
+    expect(before).not.toBe('2');
+    const kernel = (burst: number): PolicyInput => ({
+      challenge: { mode: 'always', form: 'kernel', 'set-sysctls': true },
+      limits: { source: { rate: '1/s', burst } },
+    });
+    const protection = there.run(() => protect(LAB_INTERFACE, kernel(5)));
+    expect(read()).toBe('2');
+    there.run(() => {
+      protection.update(kernel(6));
+    });
+    expect(read()).toBe('2');
+    there.run(() => {
+      protection.update({ challenge: { mode: 'off' } });
+    });
+    expect(read()).toBe(before);
+    there.run(() => {
+      protection.update(kernel(7));
+      protection[Symbol.dispose]();
+    });
+    expect(read()).toBe(before);
+  });
+
   it('keeps what is in force when a new policy cannot be', () => {
     using protection = there.run(() => protect(LAB_INTERFACE, policy(0)));
     expect(() => {
