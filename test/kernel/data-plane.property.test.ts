@@ -19,7 +19,7 @@ const DAY = 86_400n * 1_000_000_000n;
 const tight = { source: { rate: '1/s', burst: 5 }, service: { rate: '20/s', burst: 30 } };
 /** Ports on which somebody listens. */
 const LISTENING = [80, 443, 8050] as const;
-const NAMESPACE = 'seawall-model';
+const NAMESPACE = `seawall-model-${process.pid}`;
 
 /** What it shows, the policy, and how it challenges. */
 const POLICIES: readonly (readonly [string, PolicyInput, ('assign' | 'reset')?])[] = [
