@@ -10,7 +10,8 @@ export interface SourceLocation {
   readonly column: number;
 }
 
-/** How deep inside the toolkit an instruction may be emitted below the author's frame. */
+/** How deep inside the toolkit an instruction may be emitted below the author's frame: nearly always, and at most. */
+const FEW_FRAMES = 8;
 const MAX_FRAMES = 30;
 
 /** Where the author called the toolkit. Mapping a place to TypeScript is dear, so it waits until somebody asks. */
@@ -19,11 +20,8 @@ export class CallSite {
 
   constructor() {
     const { stackTraceLimit, prepareStackTrace } = Error;
-    const holder: { stack?: NodeJS.CallSite[] } = {};
-    Error.stackTraceLimit = MAX_FRAMES;
-    Error.prepareStackTrace = (_error, frames) => frames;
-    Error.captureStackTrace(holder, CallSite);
-    this.#frame = holder.stack?.find((frame) => !isToolkit(frame.getFileName()));
+    Error.prepareStackTrace = keepFrames;
+    this.#frame = authorsFrame(FEW_FRAMES) ?? authorsFrame(MAX_FRAMES);
     Error.prepareStackTrace = prepareStackTrace;
     Error.stackTraceLimit = stackTraceLimit;
   }
@@ -32,6 +30,16 @@ export class CallSite {
   get location(): SourceLocation | undefined {
     return this.#frame && locate(this.#frame);
   }
+}
+
+const keepFrames = (_error: Error, frames: NodeJS.CallSite[]): NodeJS.CallSite[] => frames;
+
+/** The first of so many frames that is not the toolkit's. */
+function authorsFrame(limit: number): NodeJS.CallSite | undefined {
+  const holder: { stack?: NodeJS.CallSite[] } = {};
+  Error.stackTraceLimit = limit;
+  Error.captureStackTrace(holder, CallSite);
+  return holder.stack?.find((frame) => !isToolkit(frame.getFileName()));
 }
 
 const toolkitRoot = dirname(fileURLToPath(import.meta.url));

@@ -34,53 +34,67 @@ export function colour(graph: InterferenceGraph): Colouring {
 
 class Colourer {
   readonly #graph: InterferenceGraph;
+  /** One more than the highest node. */
+  readonly #size: number;
+  /** A bit for each pair of nodes that interfere, both ways. */
+  readonly #matrix: Uint32Array;
   /** Neighbours of the virtual nodes; physical ones have everyone, so they keep no list. */
-  readonly #neighbours = new Map<number, Set<number>>();
-  readonly #physicalNeighbours: Set<number>[] = Array.from({ length: REGISTERS }, () => new Set());
-  readonly #degree = new Map<number, number>();
+  readonly #neighbours: number[][] = [];
+  /** How many neighbours a virtual node has that were not set aside. */
+  readonly #degree: Int32Array;
+  readonly #removed: Uint8Array;
   /** Copies to be looked at, in order, from `nextWaiting` on. */
   readonly #waiting: Move[] = [];
   #nextWaiting = 0;
-  readonly #movesOf = new Map<number, Move[]>();
+  readonly #movesOf: Move[][] = [];
   readonly #alias = new Map<number, number>();
-  readonly #removed = new Set<number>();
   readonly #stack: number[] = [];
   readonly #remaining: Set<number>;
-  /** Of those that remain, the ones with fewer neighbours than there are registers. */
-  readonly #light: Set<number>;
+  /** Light nodes (fewer neighbours than there are registers) without copies to merge: sure to find a colour. */
+  readonly #simple = new Set<number>();
+  /** Light nodes that wait for their copies to be merged. */
+  readonly #movable = new Set<number>();
   /** What spilling a node costs that others were merged into. */
   readonly #cost = new Map<number, number>();
 
   constructor(graph: InterferenceGraph) {
     this.#graph = graph;
     this.#remaining = new Set(graph.nodes);
-    this.#light = new Set(graph.nodes);
-    for (const node of graph.nodes) {
-      this.#neighbours.set(node, new Set());
-      this.#degree.set(node, 0);
+    let size = FIRST_VREG;
+    for (const node of graph.nodes) size = Math.max(size, node + 1);
+    this.#size = size;
+    this.#matrix = new Uint32Array(Math.ceil((size * size) / 32));
+    this.#degree = new Int32Array(size);
+    this.#removed = new Uint8Array(size);
+    for (let node = 0; node < size; node++) {
+      this.#neighbours.push([]);
+      this.#movesOf.push([]);
     }
     for (let at = 0; at < graph.edges.length; at += 2) this.#addEdge(graph.edges[at]!, graph.edges[at + 1]!);
     for (const [dst, src] of graph.moves) {
       const move: Move = { dst, src, state: 'waiting' };
       this.#waiting.push(move);
-      for (const node of [dst, src]) {
-        const list = this.#movesOf.get(node) ?? [];
-        list.push(move);
-        this.#movesOf.set(node, list);
-      }
+      this.#movesOf[dst]!.push(move);
+      this.#movesOf[src]!.push(move);
     }
+    for (const node of graph.nodes) this.#sort(node);
   }
 
   run(): Colouring {
     while (this.#remaining.size > 0) {
-      if (this.#simplify()) continue;
+      const [simple] = this.#simple;
+      if (simple !== undefined) {
+        this.#push(simple);
+        continue;
+      }
       const move = this.#nextMove();
       if (move) {
         this.#coalesce(move);
         continue;
       }
-      if (this.#freeze()) continue;
-      this.#push(this.#cheapest());
+      const [movable] = this.#movable;
+      if (movable === undefined) this.#push(this.#cheapest());
+      else this.#freeze(movable);
     }
     return this.#select();
   }
@@ -97,78 +111,73 @@ class Colourer {
 
   #interferes(a: number, b: number): boolean {
     if (isPhysical(a) && isPhysical(b)) return true;
-    if (isPhysical(a)) return this.#physicalNeighbours[a]!.has(b);
-    if (isPhysical(b)) return this.#physicalNeighbours[b]!.has(a);
-    return this.#neighbours.get(a)!.has(b);
+    const bit = a * this.#size + b;
+    return (this.#matrix[bit >>> 5]! & (1 << (bit & 31))) !== 0;
   }
 
   #addEdge(a: number, b: number): void {
-    if (a === b || (isPhysical(a) && isPhysical(b)) || this.#interferes(a, b)) return;
+    if (a === b || this.#interferes(a, b)) return;
     this.#addNeighbour(a, b);
     this.#addNeighbour(b, a);
   }
 
   #addNeighbour(node: number, other: number): void {
-    if (isPhysical(node)) {
-      this.#physicalNeighbours[node]!.add(other);
-    } else {
-      this.#neighbours.get(node)!.add(other);
-      const degree = this.#degree.get(node)! + 1;
-      this.#degree.set(node, degree);
-      if (degree === REGISTERS) this.#light.delete(node);
-    }
-  }
-
-  #adjacent(node: number): number[] {
-    return [...this.#neighbours.get(node)!].filter((other) => !this.#removed.has(other));
+    const bit = node * this.#size + other;
+    this.#matrix[bit >>> 5]! |= 1 << (bit & 31);
+    if (isPhysical(node)) return;
+    this.#neighbours[node]!.push(other);
+    const degree = ++this.#degree[node]!;
+    if (degree === REGISTERS) this.#sort(node);
   }
 
   #degreeOf(node: number): number {
-    return isPhysical(node) ? Infinity : this.#degree.get(node)!;
+    return isPhysical(node) ? Infinity : this.#degree[node]!;
   }
 
-  #openMoves(node: number): Move[] {
-    return (this.#movesOf.get(node) ?? []).filter((move) => move.state !== 'done');
+  /** Puts a node into the list that it belongs to now. */
+  #sort(node: number): void {
+    if (isPhysical(node)) return;
+    this.#simple.delete(node);
+    this.#movable.delete(node);
+    if (this.#removed[node] || this.#degree[node]! >= REGISTERS) return;
+    const waits = this.#movesOf[node]!.some((move) => move.state !== 'done');
+    (waits ? this.#movable : this.#simple).add(node);
   }
 
-  /** Sets aside a node that is sure to find a colour; those with copies wait for their chance to be merged. */
-  #simplify(): boolean {
-    for (const node of this.#light) {
-      if (this.#openMoves(node).length > 0) continue;
-      this.#push(node);
-      return true;
-    }
-    return false;
+  /** Nothing more is to be done about a copy. */
+  #finish(move: Move): void {
+    if (move.state === 'done') return;
+    move.state = 'done';
+    this.#sort(this.#resolve(move.dst));
+    this.#sort(this.#resolve(move.src));
   }
 
   #push(node: number): void {
     this.#stack.push(node);
-    for (const move of this.#openMoves(node)) move.state = 'done';
     this.#takeOut(node);
+    for (const move of this.#movesOf[node]!) this.#finish(move);
   }
 
   #takeOut(node: number): void {
     this.#remaining.delete(node);
-    this.#light.delete(node);
-    this.#removed.add(node);
-    for (const other of this.#neighbours.get(node)!) {
-      if (isPhysical(other) || this.#removed.has(other)) continue;
-      const degree = this.#degree.get(other)!;
-      this.#degree.set(other, degree - 1);
-      if (degree !== REGISTERS) continue;
-      if (this.#remaining.has(other)) this.#light.add(other);
-      this.#enableMoves([other, ...this.#adjacent(other)]);
+    this.#removed[node] = 1;
+    this.#sort(node);
+    for (const other of this.#neighbours[node]!) {
+      if (isPhysical(other) || this.#removed[other]) continue;
+      const degree = --this.#degree[other]!;
+      if (degree !== REGISTERS - 1) continue;
+      this.#enableMoves(other);
+      for (const next of this.#neighbours[other]!) if (!this.#removed[next]) this.#enableMoves(next);
+      this.#sort(other);
     }
   }
 
   /** Copies that were put off may be safe to merge now that a neighbour's degree fell. */
-  #enableMoves(nodes: readonly number[]): void {
-    for (const node of nodes) {
-      for (const move of this.#movesOf.get(node) ?? []) {
-        if (move.state !== 'active') continue;
-        move.state = 'waiting';
-        this.#waiting.push(move);
-      }
+  #enableMoves(node: number): void {
+    for (const move of this.#movesOf[node]!) {
+      if (move.state !== 'active') continue;
+      move.state = 'waiting';
+      this.#waiting.push(move);
     }
   }
 
@@ -182,10 +191,14 @@ class Colourer {
   #coalesce(move: Move): void {
     const [x, y] = [this.#resolve(move.dst), this.#resolve(move.src)];
     const [kept, merged] = isPhysical(y) ? [y, x] : [x, y];
-    if (kept === merged || isPhysical(merged) || this.#removed.has(merged) || this.#removed.has(kept)) {
-      move.state = 'done';
-    } else if (this.#interferes(kept, merged)) {
-      move.state = 'done';
+    const never =
+      kept === merged ||
+      isPhysical(merged) ||
+      this.#removed[merged] ||
+      this.#removed[kept] ||
+      this.#interferes(kept, merged);
+    if (never) {
+      this.#finish(move);
     } else if (isPhysical(kept) ? this.#safeForPhysical(kept, merged) : this.#safe(kept, merged)) {
       move.state = 'done';
       this.#merge(kept, merged);
@@ -196,42 +209,39 @@ class Colourer {
 
   /** George's test: each neighbour of the merged node already interferes, or is sure to find a colour. */
   #safeForPhysical(kept: number, merged: number): boolean {
-    return this.#adjacent(merged).every(
-      (other) => isPhysical(other) || this.#degreeOf(other) < REGISTERS || this.#interferes(other, kept),
+    return this.#neighbours[merged]!.every(
+      (other) =>
+        this.#removed[other] || isPhysical(other) || this.#degree[other]! < REGISTERS || this.#interferes(other, kept),
     );
   }
 
   /** Briggs's test: the merged node would have fewer than all colours among its heavy neighbours. */
   #safe(kept: number, merged: number): boolean {
-    const neighbours = new Set([...this.#adjacent(kept), ...this.#adjacent(merged)]);
     let heavy = 0;
-    for (const other of neighbours) {
-      const shared = !isPhysical(other) && this.#interferes(other, kept) && this.#interferes(other, merged);
-      if (this.#degreeOf(other) - (shared ? 1 : 0) >= REGISTERS) heavy++;
+    for (const other of this.#neighbours[kept]!) {
+      if (this.#removed[other]) continue;
+      const shared = !isPhysical(other) && this.#interferes(other, merged);
+      if (this.#degreeOf(other) - (shared ? 1 : 0) >= REGISTERS && ++heavy === REGISTERS) return false;
     }
-    return heavy < REGISTERS;
+    for (const other of this.#neighbours[merged]!) {
+      if (this.#removed[other] || this.#interferes(other, kept)) continue;
+      if (this.#degreeOf(other) >= REGISTERS && ++heavy === REGISTERS) return false;
+    }
+    return true;
   }
 
   #merge(kept: number, merged: number): void {
     this.#alias.set(merged, kept);
     this.#cost.set(kept, this.#costOf(kept) + this.#costOf(merged));
-    const moves = this.#movesOf.get(kept) ?? [];
-    moves.push(...this.#openMoves(merged));
-    this.#movesOf.set(kept, moves);
-    this.#remaining.delete(merged);
-    this.#light.delete(merged);
-    for (const other of this.#adjacent(merged)) {
-      this.#addEdge(other, kept);
-    }
+    for (const move of this.#movesOf[merged]!) if (move.state !== 'done') this.#movesOf[kept]!.push(move);
+    for (const other of this.#neighbours[merged]!) if (!this.#removed[other]) this.#addEdge(other, kept);
     this.#takeOut(merged);
+    this.#sort(kept);
   }
 
   /** Gives up merging the copies of one light node, so that it can be set aside. */
-  #freeze(): boolean {
-    const [node] = this.#light;
-    if (node === undefined) return false;
-    for (const move of this.#openMoves(node)) move.state = 'done';
-    return true;
+  #freeze(node: number): void {
+    for (const move of this.#movesOf[node]!) this.#finish(move);
   }
 
   #cheapest(): number {
@@ -253,12 +263,12 @@ class Colourer {
     const spilled = new Set<number>();
     const colourOf = (node: number): number | undefined => (isPhysical(node) ? node : colours.get(node));
     for (const node of this.#stack.toReversed()) {
-      const taken = new Set<number>();
-      for (const other of this.#neighbours.get(node)!) {
+      let taken = 0;
+      for (const other of this.#neighbours[node]!) {
         const colour = colourOf(this.#resolve(other));
-        if (colour !== undefined) taken.add(colour);
+        if (colour !== undefined) taken |= 1 << colour;
       }
-      const free = FREE_ORDER.find((register) => !taken.has(register));
+      const free = FREE_ORDER.find((register) => (taken & (1 << register)) === 0);
       if (free === undefined) spilled.add(node);
       else colours.set(node, free);
     }

@@ -85,17 +85,17 @@ it('loops in the kernel, and unrolls a plain for', () => {
     return sum.add(0);
   });
   expect(dump(program).bytecode).toMatchInlineSnapshot(`
-    "   0: r4 = map[lists] value +0
+    "   0: r3 = map[lists] value +0
        2: r0 = 0
-       3: r2 = 0
-       4: r1 = r2
-       5: r1 <<= 2
-       6: r3 = r4
-       7: r3 += r1
-       8: r1 = *(u32 *)(r3 +0)                       ; lists.items[]
-       9: w0 += w1
-      10: w2 += 1
-      11: if r2 < 4 goto -8
+       3: r1 = 0
+       4: r2 = r1
+       5: r2 <<= 2
+       6: r4 = r3
+       7: r4 += r2
+       8: r2 = *(u32 *)(r4 +0)                       ; lists.items[]
+       9: w0 += w2
+      10: w1 += 1
+      11: if r1 < 4 goto -8
       12: exit"
   `);
 });

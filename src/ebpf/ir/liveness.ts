@@ -6,22 +6,47 @@ export interface LivenessNode {
   readonly successors: readonly number[];
 }
 
-/** The registers live at the end of each block, by block number: backward data flow until nothing changes. */
+/** The registers live at the end of each block, by block number: backward data flow over bit sets until nothing changes. */
 export function liveOut(nodes: readonly LivenessNode[]): Map<number, Set<number>> {
-  const liveIn = new Map(nodes.map((node) => [node.id, new Set(node.uses)]));
-  const out = new Map(nodes.map((node) => [node.id, new Set<number>()]));
+  // Only what some block reads before writing can be alive between blocks; those registers are numbered anew.
+  const registers = [...new Set(nodes.flatMap(({ uses }) => [...uses]))];
+  const numbers = new Map(registers.map((register, number) => [register, number]));
+  const words = Math.ceil(registers.length / 32);
+  const bitsOf = (wanted: Iterable<number>): Uint32Array => {
+    const bits = new Uint32Array(words);
+    for (const register of wanted) {
+      const number = numbers.get(register);
+      if (number !== undefined) bits[number >>> 5]! |= 1 << (number & 31);
+    }
+    return bits;
+  };
+  const backward = nodes.toReversed().map(({ id, uses, defs, successors }) => ({
+    id,
+    successors,
+    liveIn: bitsOf(uses),
+    defs: bitsOf(defs),
+    liveOut: new Uint32Array(words),
+  }));
+  const byId = new Map(backward.map((state) => [state.id, state]));
   for (let changed = true; changed;) {
     changed = false;
-    for (let index = nodes.length - 1; index >= 0; index--) {
-      const node = nodes[index]!;
-      const live = out.get(node.id)!;
-      const before = live.size;
-      for (const next of node.successors) for (const register of liveIn.get(next) ?? []) live.add(register);
-      if (live.size === before) continue;
-      changed = true;
-      const entering = liveIn.get(node.id)!;
-      for (const register of live) if (!node.defs.has(register)) entering.add(register);
+    for (const state of backward) {
+      for (const id of state.successors) {
+        const next = byId.get(id)!.liveIn;
+        for (let word = 0; word < words; word++) {
+          const added = next[word]! & ~state.liveOut[word]!;
+          if (added === 0) continue;
+          changed = true;
+          state.liveOut[word]! |= added;
+          state.liveIn[word]! |= added & ~state.defs[word]!;
+        }
+      }
     }
   }
-  return out;
+  return new Map(
+    backward.map((state) => [
+      state.id,
+      new Set(registers.filter((_, number) => (state.liveOut[number >>> 5]! & (1 << (number & 31))) !== 0)),
+    ]),
+  );
 }
