@@ -6,6 +6,7 @@ import { policyOf } from './policy-options.ts';
 
 interface CheckOptions {
   readonly asm?: boolean;
+  readonly verifier?: boolean;
   readonly json?: boolean;
   readonly allowLockOut?: boolean;
 }
@@ -19,8 +20,10 @@ function text({ programs, maps, challenge, features, falseLimit }: Checked): str
     lines.push(
       `program ${name}: ${instructions.toLocaleString('en')} instructions, ${verified.toLocaleString('en')} walked by the verifier (of 1,000,000 allowed)`,
     );
-    for (const [stage, count] of Object.entries(stages).toSorted(([, a], [, b]) => b - a))
-      lines.push(`  ${stage.padEnd(16)} ${count.toLocaleString('en').padStart(6)}`);
+    for (const stage of stages) {
+      const walked = stage.verified === undefined ? '' : stage.verified.toLocaleString('en').padStart(10);
+      lines.push(`  ${stage.name.padEnd(16)} ${stage.instructions.toLocaleString('en').padStart(6)}${walked}`);
+    }
   }
   const total = maps.reduce((sum, { bytes }) => sum + bytes, 0);
   lines.push(`maps: ${size(total)} in all`);
@@ -38,7 +41,7 @@ function check(file: string, options: CheckOptions): void {
   const { policy } = policyOf({ config: file });
   if (!options.allowLockOut) guardAgainstLockOut(policy);
   requireRoot('the verifier');
-  const checked = checkPolicy(policy, policy.interfaces[0]);
+  const checked = checkPolicy(policy, policy.interfaces[0], options.verifier);
   const { assembly, ...rest } = checked;
   if (options.json) console.log(JSON.stringify({ ok: true, ...rest, ...(options.asm ? { assembly } : {}) }));
   else console.log([`${file} is sound`, text(checked), ...(options.asm ? [assembly] : [])].join('\n'));
@@ -49,6 +52,7 @@ export function checkCommand(): Command {
     .description('read a policy, build its program and let the verifier judge it, without attaching anything')
     .argument('<file>', 'the policy, in TOML')
     .option('--asm', 'print the instructions too')
+    .option('--verifier', 'show the steps of the verifier by stage too, which takes it half a minute')
     .option('--allow-lock-out', 'accept a policy that cuts off management addresses or your SSH session')
     .option('--json', 'print the result as JSON')
     .action(check);

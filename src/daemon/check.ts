@@ -1,6 +1,6 @@
 /** What a policy comes to on this kernel, without attaching anything. */
-import { type Feature, type MapSpec, possibleCpus, Program } from '../ebpf/index.ts';
-import { compile, dump, type ProgramSpec } from '../ebpf/language.ts';
+import { type Feature, type MapSpec, possibleCpus, Program, verifierVisits } from '../ebpf/index.ts';
+import { compile, dump, type ProgramSpec, slots } from '../ebpf/language.ts';
 import { protection } from '../dataplane/program.ts';
 import { CELLS_PER_LINE } from '../dataplane/maps.ts';
 import { DEFAULT_STACK, type Form } from '../dataplane/challenge.ts';
@@ -15,8 +15,15 @@ export interface CheckedProgram {
   readonly instructions: number;
   /** Instructions that the verifier walked, every path together; it allows a million. */
   readonly verified: number;
-  /** Instructions by the file of the data plane that wrote them. */
-  readonly stages: Readonly<Record<string, number>>;
+  /** By the file of the data plane that wrote them. */
+  readonly stages: readonly Stage[];
+}
+
+export interface Stage {
+  readonly name: string;
+  readonly instructions: number;
+  /** How many of the verifier's steps were here; absent where nobody asked. */
+  readonly verified?: number;
 }
 
 export interface Checked {
@@ -48,23 +55,32 @@ function mapBytes({ key, value, maxEntries, perCpu }: MapSpec): number {
   return maxEntries * each * (perCpu ? possibleCpus() : 1) + (key && key.size > 4 ? maxEntries * (key.size + 40) : 0);
 }
 
-function checkProgram(spec: ProgramSpec): CheckedProgram {
-  const stages: Record<string, number> = {};
-  for (const { site } of compile(spec).insns) {
-    const file =
-      site?.location?.file
-        .split('/')
-        .at(-1)
-        ?.replace(/\.[jt]s$/, '') ?? 'other';
-    stages[file] = (stages[file] ?? 0) + 1;
+function stagesOf(spec: ProgramSpec, visits: Uint32Array | undefined): Stage[] {
+  const stages = new Map<string, { instructions: number; verified: number }>();
+  let slot = 0;
+  for (const insn of compile(spec).insns) {
+    const file = insn.site?.location?.file.split('/').at(-1);
+    const name = file?.replace(/\.[jt]s$/, '') ?? 'other';
+    const stage = stages.get(name) ?? { instructions: 0, verified: 0 };
+    stages.set(name, stage);
+    stage.instructions++;
+    stage.verified += visits?.[slot] ?? 0;
+    slot += slots(insn);
   }
+  return [...stages]
+    .map(([name, { instructions, verified }]) => ({ name, instructions, ...(visits ? { verified } : {}) }))
+    .toSorted((a, b) => b.instructions - a.instructions);
+}
+
+function checkProgram(spec: ProgramSpec, visits: boolean): CheckedProgram {
   using program = Program.load(spec);
   const { verifiedInstructions } = program.info;
+  const stages = stagesOf(spec, visits ? verifierVisits(spec) : undefined);
   return { name: spec.name, instructions: program.size, verified: verifiedInstructions, stages };
 }
 
-/** Builds and loads a policy's programs, and lets them go again. @throws VerifierError, SyscallError. */
-export function checkPolicy(policy: Policy, interfaceName: string | undefined): Checked {
+/** Builds and loads a policy's programs, and lets them go again; `visits` has the verifier count its steps, which takes a while. @throws VerifierError, SyscallError. */
+export function checkPolicy(policy: Policy, interfaceName: string | undefined, visits = false): Checked {
   const settled = settleChallenger(policy, interfaceName ?? 'lo');
   const challenger = settled.challenger && {
     ...settled.challenger,
@@ -73,7 +89,7 @@ export function checkPolicy(policy: Policy, interfaceName: string | undefined): 
   const { program, accept, maps } = protection(policy, { lists: listCapacity(readLists(policy)), challenger });
   const specs = accept ? [program, accept] : [program];
   return {
-    programs: specs.map(checkProgram),
+    programs: specs.map((spec) => checkProgram(spec, visits)),
     maps: mapSpecs(maps).map((spec) => ({ name: spec.name, bytes: mapBytes(spec) })),
     challenge: settled.note,
     features: FORMS.flatMap((form) => formFeature(form) ?? []),

@@ -2,6 +2,7 @@
 export * from './language.ts';
 export { BpfMap, type MapInfo, type Stored } from './kernel/bpf-map.ts';
 export { BPF_FILE_SYSTEM, ensureBpfFileSystem, possibleCpus, unpin } from './kernel/pin.ts';
+export { verifierVisits } from './kernel/load.ts';
 export { kernelFunctionId, probeKernelFunction } from './kernel/kernel-btf.ts';
 export { TcLink } from './kernel/tc-link.ts';
 export {

@@ -1,6 +1,6 @@
 /** The pure half of the toolkit: writing and compiling programs. No system calls; what generates programs imports only this. */
 export { disassemble, disassembleAll } from './asm/disassemble.ts';
-export type { Instruction } from './asm/instruction.ts';
+export { type Instruction, slots } from './asm/instruction.ts';
 export {
   array,
   type ArrayOf,

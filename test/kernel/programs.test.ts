@@ -9,6 +9,7 @@ import {
   be16,
   BPF_FILE_SYSTEM,
   bytes,
+  dump,
   func,
   kernelAtLeast,
   probedMapTypes,
@@ -28,6 +29,7 @@ import {
   u8,
   UnsupportedError,
   VerifierError,
+  verifierVisits,
   xdp,
   XDP,
 } from '../../src/ebpf/index.ts';
@@ -280,6 +282,28 @@ describeAsRoot('programs', () => {
     const sources = [...files].map((file) => file.replace(/.*\/(src|dist)\//, '$1/'));
     expect(sources).toEqual(expect.arrayContaining(['src/dataplane/program.ts', 'src/dataplane/meter.ts']));
     expect(sources.filter((file) => !/^src\/(dataplane|net)\/[\w-]+\.ts$/.test(file))).toEqual([]);
+  });
+
+  it("counts the verifier's steps by instruction", () => {
+    const spec = xdp('steps', ($) => {
+      const sum = $.let($.u32(0));
+      $.loop(5, () => {
+        sum.set(sum.add($.randomU32()));
+      });
+      return $.if(
+        sum.eq(0),
+        () => XDP.DROP,
+        () => XDP.PASS,
+      );
+    });
+    const visits = verifierVisits(spec);
+    using program = Program.load(spec);
+    const call = dump(spec)
+      .bytecode.split('\n')
+      .findIndex((line) => line.includes('call get_prandom_u32'));
+    expect(visits).toHaveLength(program.size);
+    expect([visits[0], visits[call]]).toEqual([1, 5]);
+    expect(visits.reduce((sum, count) => sum + count)).toBe(program.info.verifiedInstructions);
   });
 
   it('runs traffic-control programs, which see the whole length of a packet', () => {

@@ -388,6 +388,8 @@ describeAsRoot('policies and captures', () => {
     expect(stdout).toMatch(/program seawall: [\d,]+ instructions, [\d,]+ walked by the verifier/);
     expect(stdout).toMatch(/ {2}meter +\d/);
     expect(stdout).toMatch(/ {2}verified +4\.0 MiB/);
+    const slow = file('slow.toml', '[challenge]\nmode = "off"\n');
+    expect(seawall('check', slow, '--verifier').stdout).toMatch(/ {2}parse +[\d,]+ +\d/);
     const json = JSON.parse(seawall('check', good, '--json', '--asm').stdout) as { ok: boolean; assembly: string };
     expect(json.ok).toBe(true);
     expect(json.assembly).toMatch(/call map_lookup_elem/);

@@ -1,22 +1,15 @@
-import { encode } from '../asm/encode.ts';
-import { FUNCTION_INFO_SIZE, LINE_INFO_SIZE, programInfo } from '../btf/program-info.ts';
 import type { Type } from '../btf/type.ts';
 import type { MapSpec } from '../dsl/map.ts';
-import { compile, type ProgramSpec } from '../dsl/program.ts';
+import type { ProgramSpec } from '../dsl/program.ts';
 import { DslError } from '../errors.ts';
-import type { Backend, CompiledCode } from '../ir/compile.ts';
-import { attr, attribute, objectName } from '../sys/attr.ts';
+import type { Backend } from '../ir/compile.ts';
+import { attr, attribute } from '../sys/attr.ts';
 import { commandError, objectInfo, openById, openCommand, tryCommand } from '../sys/bpf.ts';
-import { Descriptor } from '../sys/descriptor.ts';
+import type { Descriptor } from '../sys/descriptor.ts';
 import { addressOf } from '../sys/libc.ts';
-import { BpfMap } from './bpf-map.ts';
-import { kernelFunctionId } from './kernel-btf.ts';
-import { loadBtf } from './btf-object.ts';
+import type { BpfMap } from './bpf-map.ts';
+import { type AnyMap, loadInstructions, prepare } from './load.ts';
 import { openPinned, pinObject } from './pin.ts';
-import { VerifierError } from './verifier-error.ts';
-
-/** A map of any shape. */
-type AnyMap = Pick<BpfMap, 'fd' | 'spec'>;
 
 export interface LoadOptions {
   /** Maps that exist already, to be used in place of new ones of the same name. The caller keeps them. */
@@ -63,8 +56,6 @@ export interface ProgramInfoResult {
 
 const PROGRAM_INFO_SIZE = 224;
 const LIVE_FRAMES = 1 << 1;
-/** Verifier logs grow with the program; the last attempt has the largest buffer that every supported kernel takes. */
-const LOG_SIZES = [1 << 20, 1 << 24];
 /** Room behind a frame for programs that make it longer. */
 const GROWTH = 512;
 
@@ -93,22 +84,8 @@ export class Program implements Disposable {
 
   /** Compiles and loads a program, making the maps it names. @throws VerifierError, SyscallError, DslError. */
   static load(spec: ProgramSpec, { maps: given = [], backend = 'optimizing' }: LoadOptions = {}): Program {
-    const maps = new Map<string, AnyMap>(given.map((map) => [map.spec.name, map]));
-    const made: BpfMap[] = [];
+    const { maps, made, code, insns } = prepare(spec, given, backend);
     try {
-      for (const map of spec.maps) {
-        if (maps.has(map.name)) continue;
-        const created = BpfMap.create(map);
-        maps.set(map.name, created);
-        made.push(created);
-      }
-      const code = compile(spec, backend);
-      const starts = new Map(code.functions.map((fn) => [fn.name, fn.slot]));
-      const insns = encode(code.insns, {
-        mapDescriptor: (name) => maps.get(name)!.fd,
-        functionSlot: (name) => starts.get(name)!,
-        kernelFunction: kernelFunctionId,
-      });
       return new Program(loadInstructions(spec, code, insns), spec.name, insns.length / 8, maps, made);
     } catch (error) {
       for (const map of made) map[Symbol.dispose]();
@@ -190,55 +167,6 @@ const TEST_RUN_ADVICE: Record<string, string> = {
     'the frame must have at least an Ethernet header and fit a page, and a context must agree with it; live frames need Linux 5.18',
   EINTR: 'a signal came; run it again',
 };
-
-/** The verifier gives up with EAGAIN when a signal comes for the process (kernel/bpf/verifier.c); the next try may have peace. */
-const LOAD_TRIES = 10;
-/** Two names of one number. */
-const INTERRUPTED = new Set(['EAGAIN', 'EWOULDBLOCK']);
-
-function loadOnce(attributes: Buffer): ReturnType<typeof tryCommand> {
-  for (let left = LOAD_TRIES; ; left--) {
-    const result = tryCommand('PROG_LOAD', attributes);
-    if (result.ok || !INTERRUPTED.has(result.errno) || left === 0) return result;
-  }
-}
-
-function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: Buffer): Descriptor {
-  const what = `load program ${spec.name}`;
-  const info = programInfo(code);
-  using btf = loadBtf(info.btf, what);
-  const license = Buffer.from(`${spec.license}\0`);
-  const attributes = (log?: Buffer): Buffer =>
-    attribute(attr.programLoad, {
-      programType: spec.type,
-      insnCount: insns.length / 8,
-      insns: addressOf(insns),
-      license: addressOf(license),
-      name: objectName(spec.name),
-      btfFd: btf.fd,
-      funcInfoSize: FUNCTION_INFO_SIZE,
-      funcInfo: addressOf(info.functions),
-      funcInfoCount: info.functions.length / FUNCTION_INFO_SIZE,
-      lineInfoSize: LINE_INFO_SIZE,
-      lineInfo: addressOf(info.lines),
-      lineInfoCount: info.lines.length / LINE_INFO_SIZE,
-      ...(log ? { logLevel: 1, logSize: log.length, logBuffer: addressOf(log) } : {}),
-    });
-  const first = loadOnce(attributes());
-  if (first.ok) return new Descriptor(first.value, what);
-  for (const size of LOG_SIZES) {
-    const log = Buffer.alloc(size);
-    const again = loadOnce(attributes(log));
-    if (again.ok) return new Descriptor(again.value, what);
-    const text = log.toString('utf8', 0, Math.max(0, log.indexOf(0)));
-    if (again.errno === 'ENOSPC' && size !== LOG_SIZES.at(-1)) continue;
-    if (text === '') break;
-    throw new VerifierError(spec.name, code, text, {
-      cause: commandError('PROG_LOAD', what, again.errno, 'the verifier refused it'),
-    });
-  }
-  throw commandError('PROG_LOAD', what, first.errno);
-}
 
 function readProgramInfo(fd: number, what: string): ProgramInfoResult {
   const info = objectInfo(fd, PROGRAM_INFO_SIZE, what);

@@ -1,0 +1,151 @@
+/** BPF_PROG_LOAD: from a program as data to one in the kernel. */
+import { encode } from '../asm/encode.ts';
+import { FUNCTION_INFO_SIZE, LINE_INFO_SIZE, type ProgramInfo, programInfo } from '../btf/program-info.ts';
+import { compile, type ProgramSpec } from '../dsl/program.ts';
+import type { Backend, CompiledCode } from '../ir/compile.ts';
+import { attr, attribute, objectName } from '../sys/attr.ts';
+import { commandError, tryCommand } from '../sys/bpf.ts';
+import { Descriptor } from '../sys/descriptor.ts';
+import { addressOf } from '../sys/libc.ts';
+import { BpfMap } from './bpf-map.ts';
+import { loadBtf } from './btf-object.ts';
+import { kernelFunctionId } from './kernel-btf.ts';
+import { VerifierError } from './verifier-error.ts';
+
+/** A map of any shape. */
+export type AnyMap = Pick<BpfMap, 'fd' | 'spec'>;
+
+/** Instructions as the kernel takes them, and the maps that they name. */
+export interface Prepared {
+  readonly code: CompiledCode;
+  readonly insns: Buffer;
+  /** All maps by name. */
+  readonly maps: ReadonlyMap<string, AnyMap>;
+  /** Those that were made for it; whoever prepares disposes of them. */
+  readonly made: readonly BpfMap[];
+}
+
+/** Compiles a program and makes the maps that are not given. @throws DslError, SyscallError. */
+export function prepare(spec: ProgramSpec, given: readonly AnyMap[], backend: Backend = 'optimizing'): Prepared {
+  const maps = new Map<string, AnyMap>(given.map((map) => [map.spec.name, map]));
+  const made: BpfMap[] = [];
+  try {
+    for (const map of spec.maps) {
+      if (maps.has(map.name)) continue;
+      const created = BpfMap.create(map);
+      maps.set(map.name, created);
+      made.push(created);
+    }
+    const code = compile(spec, backend);
+    const starts = new Map(code.functions.map((fn) => [fn.name, fn.slot]));
+    const insns = encode(code.insns, {
+      mapDescriptor: (name) => maps.get(name)!.fd,
+      functionSlot: (name) => starts.get(name)!,
+      kernelFunction: kernelFunctionId,
+    });
+    return { code, insns, maps, made };
+  } catch (error) {
+    for (const map of made) map[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** The verifier gives up with EAGAIN when a signal comes for the process (kernel/bpf/verifier.c); the next try may have peace. */
+const LOAD_TRIES = 10;
+/** Two names of one number. */
+const INTERRUPTED = new Set(['EAGAIN', 'EWOULDBLOCK']);
+
+function tryLoad(attributes: Buffer): ReturnType<typeof tryCommand> {
+  for (let left = LOAD_TRIES; ; left--) {
+    const result = tryCommand('PROG_LOAD', attributes);
+    if (result.ok || !INTERRUPTED.has(result.errno) || left === 0) return result;
+  }
+}
+
+/** What the verifier is to write, and where. */
+interface Log {
+  readonly level: number;
+  readonly buffer: Buffer;
+}
+
+/** Shows a program to the kernel once. The names of functions and lines go along. */
+function loadOnce(spec: ProgramSpec, insns: Buffer, info: ProgramInfo, log?: Log): ReturnType<typeof tryCommand> {
+  using btf = loadBtf(info.btf, `load program ${spec.name}`);
+  const license = Buffer.from(`${spec.license}\0`);
+  return tryLoad(
+    attribute(attr.programLoad, {
+      programType: spec.type,
+      insnCount: insns.length / 8,
+      insns: addressOf(insns),
+      license: addressOf(license),
+      name: objectName(spec.name),
+      btfFd: btf.fd,
+      funcInfoSize: FUNCTION_INFO_SIZE,
+      funcInfo: addressOf(info.functions),
+      funcInfoCount: info.functions.length / FUNCTION_INFO_SIZE,
+      lineInfoSize: LINE_INFO_SIZE,
+      lineInfo: addressOf(info.lines),
+      lineInfoCount: info.lines.length / LINE_INFO_SIZE,
+      ...(log ? { logLevel: log.level, logSize: log.buffer.length, logBuffer: addressOf(log.buffer) } : {}),
+    }),
+  );
+}
+
+const written = (log: Buffer): Buffer => log.subarray(0, Math.max(0, log.indexOf(0)));
+
+/** Verifier logs grow with the program; the last attempt has the largest buffer that every supported kernel takes. */
+const LOG_SIZES = [1 << 20, 1 << 24];
+
+/** Loads what was prepared. @throws VerifierError, SyscallError. */
+export function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: Buffer): Descriptor {
+  const what = `load program ${spec.name}`;
+  const info = programInfo(code);
+  const first = loadOnce(spec, insns, info);
+  if (first.ok) return new Descriptor(first.value, what);
+  for (const size of LOG_SIZES) {
+    const log = Buffer.alloc(size);
+    const again = loadOnce(spec, insns, info, { level: 1, buffer: log });
+    if (again.ok) return new Descriptor(again.value, what);
+    const text = written(log).toString('utf8');
+    if (again.errno === 'ENOSPC' && size !== LOG_SIZES.at(-1)) continue;
+    if (text === '') break;
+    throw new VerifierError(spec.name, code, text, {
+      cause: commandError('PROG_LOAD', what, again.errno, 'the verifier refused it'),
+    });
+  }
+  throw commandError('PROG_LOAD', what, first.errno);
+}
+
+/** Room for all that the verifier writes at its most talkative (BPF_LOG_LEVEL2): a kilobyte an instruction, of a million. */
+const EVERY_STEP = { level: 2, size: 1 << 30 };
+const [NEWLINE, COLON, SPACE, BRACKET, ZERO, NINE] = Buffer.from('\n: (09');
+
+/**
+ * How often the verifier walks each instruction, by slot. It writes every step down for this, which takes it twenty times as long as a load:
+ * half a minute for a quarter of a million steps. Steps that it recognised as walked before are not among them.
+ * @throws SyscallError where the kernel refuses the program, or has less room for a log (before Linux 6.4).
+ */
+export function verifierVisits(spec: ProgramSpec): Uint32Array {
+  const { code, insns, made } = prepare(spec, []);
+  try {
+    const buffer = Buffer.alloc(EVERY_STEP.size - 1);
+    const result = loadOnce(spec, insns, { ...programInfo(code), lines: Buffer.alloc(0) }, { ...EVERY_STEP, buffer });
+    if (!result.ok) throw commandError('PROG_LOAD', `count the verifier's steps in program ${spec.name}`, result.errno);
+    new Descriptor(result.value, spec.name)[Symbol.dispose]();
+    return countVisits(written(buffer), insns.length / 8);
+  } finally {
+    for (const map of made) map[Symbol.dispose]();
+  }
+}
+
+/** Counts the lines that begin with a slot and an opcode, like `12: (85) call`. */
+function countVisits(log: Buffer, slots: number): Uint32Array {
+  const visits = new Uint32Array(slots);
+  for (let line = 0; line >= 0 && line < log.length; line = log.indexOf(NEWLINE!, line) + 1 || -1) {
+    let at = line;
+    let slot = 0;
+    for (; log[at]! >= ZERO! && log[at]! <= NINE!; at++) slot = slot * 10 + log[at]! - ZERO!;
+    if (at > line && log[at] === COLON && log[at + 1] === SPACE && log[at + 2] === BRACKET) visits[slot]!++;
+  }
+  return visits;
+}
