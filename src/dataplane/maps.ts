@@ -28,8 +28,8 @@ export const CELLS_PER_LINE = 16;
 export const MeterLine = struct('meter_line', { cells: array(u32, CELLS_PER_LINE) });
 export type MeterMap = MapSpec<typeof u32, typeof MeterLine, false>;
 
-/** A source that proved its address: a part of its hash, until when it counts (units of 2^28 ns), and its own arrival time in ticks. */
-export const VerifiedEntry = struct('verified', { tag: u32, until: u32, paid: u32, spare: u32 });
+/** A source that proved its address: a part of its hash, its own arrival time in ticks, and until when it counts (nanoseconds). */
+export const VerifiedEntry = struct('verified', { tag: u32, paid: u32, until: u64 });
 export const VERIFIED_WAYS = 4;
 export const VerifiedLine = struct('verified_line', { entries: array(VerifiedEntry, VERIFIED_WAYS) });
 /** Lines of verified sources: 262,144 sources in 4 MiB. */

@@ -8,9 +8,6 @@ import { keyedHash, leadingBits } from './hash.ts';
 import { type ProtectionMaps, VERIFIED_WAYS, type VerifiedLine } from './maps.ts';
 import type { MeterBucket } from './meter.ts';
 
-/** Units of expiry: 2^28 ns, about a quarter of a second. They wrap after 36 years, so what lies less than half of that ahead is later. */
-const HALF = 0x8000_0000;
-const EXPIRY_SHIFT = 28;
 const MAX_TRIES = 4;
 
 const place = <R>($: Builder<R>, maps: ProtectionMaps, source: Address) => {
@@ -21,10 +18,9 @@ const place = <R>($: Builder<R>, maps: ProtectionMaps, source: Address) => {
 /** The place of a source in its line, or VERIFIED_WAYS where it has none that is still good. */
 function wayOf<R>($: Builder<R>, line: View<(typeof VerifiedLine)['fields']>, tag: Int<32>, now: Int<64>): Int<32> {
   const way = $.let($.u32(VERIFIED_WAYS));
-  const expiry = now.shr(EXPIRY_SHIFT).u32();
   for (let index = 0; index < VERIFIED_WAYS; index++) {
     const entry = line.entries.at(index);
-    $.if(entry.tag.eq(tag).and(entry.until.sub(expiry).sub(1).lt(HALF)), () => {
+    $.if(entry.tag.eq(tag).and(entry.until.gt(now)), () => {
       way.set(index);
     });
   }
@@ -120,7 +116,7 @@ export function remember<R>(
       $.if(fresh.ne(0), () => {
         entry.set({ paid: 0, tag });
       });
-      entry.set({ until: now.add(duration).shr(EXPIRY_SHIFT).u32() });
+      entry.set({ until: now.add(duration) });
       $.at(maps.activity, 0).set({ verifiedUntil: now.add(duration) });
     },
   });

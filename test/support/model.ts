@@ -129,7 +129,7 @@ export class Model {
   #askVerified(source: Buffer, index: number, now: bigint): void {
     if (this.#verifiedUntil <= now) return;
     const entry = this.#verified.get(sourceKey(source));
-    if (!entry || entry.until <= now >> 28n) return;
+    if (!entry || entry.until <= now) return;
     const all = this.#policy.services.map(({ limits }) => limits.verified);
     const { price, ticks } = inTicks(all[index]!, all, now);
     const ahead = (entry.paid - ticks) >>> 0;
@@ -330,9 +330,9 @@ export class Model {
       if ([slot, slot - 1n].some((one) => this.#cookie(syn, 0, one, 0xffff_ffff) === seq)) {
         const key = sourceKey(syn.source);
         const known = this.#verified.get(key);
-        const until = (now + this.#policy.remember) >> 28n;
+        const until = now + this.#policy.remember;
         this.#verified.set(key, { until, paid: known?.paid ?? 0 });
-        this.#verifiedUntil = now + this.#policy.remember;
+        this.#verifiedUntil = until;
         return end('proof');
       }
     }
