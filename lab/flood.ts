@@ -63,7 +63,7 @@ function runFor(program: Program, frame: Buffer, context: Buffer, seconds: numbe
   const nanoseconds = BigInt(Math.round(seconds * 1e9));
   // hrtime and the program's clock are both CLOCK_MONOTONIC.
   const start = process.hrtime.bigint();
-  state.update(0, { start, deadline: start + nanoseconds, sent: 0n });
+  state.update(0, { start, deadline: start + nanoseconds, sent: 0n, next: 0n });
   while (process.hrtime.bigint() < start + nanoseconds) {
     program.testRun({ data: padded, context, repeat: CHUNK, liveFrames: true, batchSize: BATCH });
   }
