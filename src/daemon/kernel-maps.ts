@@ -1,9 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { BpfMap, type Infer, type MapSpec, type Type } from '../ebpf/index.ts';
-import type { Keys } from '../dataplane/maps.ts';
-import { type ProtectionMaps } from '../dataplane/maps.ts';
+import type { Keys, ProtectionMaps } from '../dataplane/maps.ts';
 import { addressKey } from '../dataplane/address-key.ts';
-import { serviceClasses } from '../dataplane/service-classes.ts';
 import { servicePolicies } from '../dataplane/service.ts';
 import type { Policy } from '../policy/policy.ts';
 
@@ -23,19 +21,16 @@ export function mapSpecs(maps: ProtectionMaps): MapSpec[] {
 }
 
 /** Maps whose contents follow from the policy: a new one fills them anew. */
-const CONTENTS = new Set([
-  'services',
-  'shares',
-  'policies',
-  'port_class',
-  'address_class',
-  'service_table',
-  'list_state',
-  'list_root',
-  'list_middle',
-  'list_leaf',
-  'list_v6',
-]);
+function contents({ services, shares, policies, classes, lists }: ProtectionMaps): Set<string> {
+  const specs = [
+    services,
+    shares,
+    ...(policies ? [policies] : []),
+    ...(classes ? [classes.ports, classes.addresses, classes.table] : []),
+    ...Object.values(lists),
+  ];
+  return new Set(specs.map(({ name }) => name));
+}
 
 /** A map that exists and has the shape of a spec, as a descriptor of its own. */
 export type FindMap = (spec: MapSpec) => BpfMap | undefined;
@@ -49,8 +44,9 @@ export class KernelMaps implements Disposable {
   static create(maps: ProtectionMaps, policy: Policy, find: FindMap = () => undefined): KernelMaps {
     const created = new KernelMaps();
     try {
+      const fresh = contents(maps);
       for (const spec of mapSpecs(maps)) {
-        const known = CONTENTS.has(spec.name) ? undefined : find(spec);
+        const known = fresh.has(spec.name) ? undefined : find(spec);
         created.#maps.set(spec.name, known ?? BpfMap.create(spec));
         if (known) created.#carried.add(spec.name);
       }
@@ -106,7 +102,7 @@ export class KernelMaps implements Disposable {
       this.get(policies).updateMany(values);
     }
     if (!classes) return;
-    const { ports, addresses, table } = serviceClasses(policy);
+    const { ports, addresses, table } = classes.classes;
     this.get(classes.ports).updateMany([...ports].map((value, index) => [index, value] as const));
     this.get(classes.table).updateMany([...table].map((value, index) => [index, value] as const));
     this.get(classes.addresses).updateMany(addresses.map(([cidr, value]) => [addressKey(cidr), value] as const));

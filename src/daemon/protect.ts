@@ -8,6 +8,7 @@ import { settleChallenger, Sysctls } from './challenger.ts';
 import { rotatedKeys, ROTATE_EVERY_MS } from './cookie-keys.ts';
 import { type FindMap, KernelMaps } from './kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from './lists.ts';
+import { Owned } from './owned.ts';
 import { Pins } from './pins.ts';
 import { selfTest } from './self-test.ts';
 import { type SynReport, synReport } from './syn-report.ts';
@@ -45,6 +46,7 @@ class Force implements Disposable {
   readonly accept: Program | undefined;
   /** Which form of challenge was taken, and why. */
   readonly note: string;
+  readonly #owned = new Owned();
 
   /** Makes everything and tests it; nothing is attached yet. Maps that `find` has are taken over. */
   constructor(interfaceName: string, policy: Policy, find: FindMap | undefined) {
@@ -53,28 +55,20 @@ class Force implements Disposable {
     this.note = note;
     this.protection = protection(policy, { lists: listCapacity(lists), challenger });
     selfTest(this.protection);
-    const made: Disposable[] = [];
-    const own = <T extends Disposable>(one: T): T => {
-      made.unshift(one);
-      return one;
-    };
     try {
-      this.maps = own(KernelMaps.create(this.protection.maps, policy, find));
-      this.lists = own(new LiveLists(this.maps, this.protection.maps, lists));
-      this.program = own(Program.load(this.protection.program, { maps: this.maps.all }));
+      this.maps = this.#owned.own(KernelMaps.create(this.protection.maps, policy, find));
+      this.lists = this.#owned.own(new LiveLists(this.maps, this.protection.maps, lists));
+      this.program = this.#owned.own(Program.load(this.protection.program, { maps: this.maps.all }));
       const { accept } = this.protection;
-      this.accept = accept && own(Program.load(accept, { maps: this.maps.all }));
+      this.accept = accept && this.#owned.own(Program.load(accept, { maps: this.maps.all }));
     } catch (error) {
-      for (const one of made) one[Symbol.dispose]();
+      this[Symbol.dispose]();
       throw error;
     }
   }
 
   [Symbol.dispose](): void {
-    this.accept?.[Symbol.dispose]();
-    this.program[Symbol.dispose]();
-    this.lists[Symbol.dispose]();
-    this.maps[Symbol.dispose]();
+    this.#owned[Symbol.dispose]();
   }
 }
 

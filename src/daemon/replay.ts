@@ -4,12 +4,13 @@ import { type Challenger, DEFAULT_STACK } from '../dataplane/challenge.ts';
 import { clockFromMap, settableClock } from '../dataplane/clock.ts';
 import { protection } from '../dataplane/program.ts';
 import { type ReasonName, reasons, type VerdictName } from '../dataplane/reason.ts';
-import { bucketTicks, tickShifts } from '../dataplane/ticks.ts';
+import { tokensLeft } from '../dataplane/ticks.ts';
 import { outcomeMap } from '../dataplane/verdict.ts';
 import { type CapturedPacket, CaptureError, LINKTYPE_ETHERNET } from '../net/capture.ts';
 import type { Policy } from '../policy/policy.ts';
 import { KernelMaps } from './kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from './lists.ts';
+import { Owned } from './owned.ts';
 
 /** What became of one packet of a capture. */
 export interface Replayed {
@@ -29,7 +30,6 @@ export interface Replayed {
 const SMALLEST = 14;
 /** What a page holds beside the kernel's own (net/bpf/test_run.c). */
 const LARGEST = 3520;
-const METERED = new Set<ReasonName>(['within-limit', 'over-source', 'over-prefix', 'over-service', 'challenged']);
 /** The same secrets each time, so that a replay gives the same cookies. */
 const KEYS = {
   hashStart: 0x243f_6a88_85a3_08d3n,
@@ -46,11 +46,8 @@ const VERDICTS: Record<number, VerdictName> = {
 /** A policy's program, ready for frames. */
 export class Replay implements Disposable {
   readonly #policy: Policy;
-  readonly #maps: KernelMaps;
-  readonly #lists: LiveLists;
+  readonly #owned = new Owned();
   readonly #program: Program;
-  readonly #clock: ReturnType<ReturnType<Program['map']>['mmap']>;
-  readonly #outcome: ReturnType<ReturnType<Program['map']>['mmap']>;
   readonly #time: BigUint64Array;
   readonly #words: Uint32Array;
   #n = 0;
@@ -61,24 +58,17 @@ export class Replay implements Disposable {
     const form = policy.form === 'reset' ? 'reset' : 'assign';
     const challenger: Challenger = { form, stack: DEFAULT_STACK, assumeListening: true };
     const built = protection(policy, { clock: clockFromMap, lists: listCapacity(lists), challenger, outcome: true });
-    const made: Disposable[] = [];
-    const own = <T extends Disposable>(one: T): T => {
-      made.unshift(one);
-      return one;
-    };
     try {
-      this.#maps = own(KernelMaps.create(built.maps, policy));
-      this.#maps.get(built.maps.keys).update(0, KEYS);
-      this.#lists = own(new LiveLists(this.#maps, built.maps, lists));
-      this.#program = own(Program.load(built.program, { maps: this.#maps.all }));
-      this.#clock = own(this.#program.map(settableClock).mmap());
-      this.#outcome = own(this.#program.map(outcomeMap).mmap());
+      const maps = this.#owned.own(KernelMaps.create(built.maps, policy));
+      maps.get(built.maps.keys).update(0, KEYS);
+      this.#owned.own(new LiveLists(maps, built.maps, lists));
+      this.#program = this.#owned.own(Program.load(built.program, { maps: maps.all }));
+      this.#time = new BigUint64Array(this.#owned.own(this.#program.map(settableClock).mmap()).memory, 0, 1);
+      this.#words = new Uint32Array(this.#owned.own(this.#program.map(outcomeMap).mmap()).memory, 0, 4);
     } catch (error) {
-      for (const one of made) one[Symbol.dispose]();
+      this[Symbol.dispose]();
       throw error;
     }
-    this.#time = new BigUint64Array(this.#clock.memory, 0, 1);
-    this.#words = new Uint32Array(this.#outcome.memory, 0, 4);
   }
 
   /** Runs the next packet. @throws CaptureError for a capture of anything but Ethernet. */
@@ -104,23 +94,20 @@ export class Replay implements Disposable {
       time,
       verdict: kind,
       reason,
-      ...(service ? { service: service.name, ...this.#tokens(service, reason) } : {}),
+      ...(service ? { service: service.name, ...this.#tokens(service) } : {}),
       ...(kind === 'answer' ? { reply: Buffer.from(after) } : {}),
     };
   }
 
-  #tokens({ limits }: Policy['services'][number], reason: ReasonName): Pick<Replayed, 'tokens'> {
-    if (!limits.source || !METERED.has(reason)) return {};
-    const { price } = bucketTicks(limits.source, tickShifts(this.#policy.services).source);
-    const left = (ahead: number): number => Math.max(0, limits.source!.burst - Math.ceil(ahead / price));
-    return { tokens: { before: left(this.#words[2]!), after: left(this.#words[3]!) } };
+  #tokens({ limits }: Policy['services'][number]): Pick<Replayed, 'tokens'> {
+    const [before, after] = [this.#words[2]!, this.#words[3]!];
+    // Whoever was asked has a cell ahead of the clock.
+    if (!limits.source || after === 0) return {};
+    const left = (ahead: number): number => tokensLeft(this.#policy, limits.source!, ahead);
+    return { tokens: { before: left(before), after: left(after) } };
   }
 
   [Symbol.dispose](): void {
-    this.#outcome[Symbol.dispose]();
-    this.#clock[Symbol.dispose]();
-    this.#program[Symbol.dispose]();
-    this.#lists[Symbol.dispose]();
-    this.#maps[Symbol.dispose]();
+    this.#owned[Symbol.dispose]();
   }
 }

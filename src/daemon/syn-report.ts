@@ -1,7 +1,7 @@
 import type { Infer } from '../ebpf/language.ts';
 import type { SynEvent } from '../dataplane/maps.ts';
 import { type ReasonName, reasons, type VerdictName } from '../dataplane/reason.ts';
-import { bucketTicks, tickShifts } from '../dataplane/ticks.ts';
+import { tokensLeft } from '../dataplane/ticks.ts';
 import { formatAddress } from '../net/address.ts';
 import type { Policy } from '../policy/policy.ts';
 
@@ -21,9 +21,6 @@ export interface SynReport {
   readonly reason: ReasonName;
 }
 
-/** Reasons that the bucket of the source gave, or did not stand in the way of. */
-const METERED = new Set<ReasonName>(['within-limit', 'over-source', 'over-prefix', 'over-service']);
-
 export function wordsToAddress(words: readonly bigint[], family: number): string {
   const bytes = Buffer.alloc(16);
   words.forEach((word, index) => bytes.writeBigUInt64LE(word, index * 8));
@@ -33,8 +30,8 @@ export function wordsToAddress(words: readonly bigint[], family: number): string
 export function synReport(event: Infer<typeof SynEvent>, policy: Policy): SynReport {
   const { name, verdict } = reasons[event.reason]!;
   const service = policy.services[event.service];
-  const bucket = METERED.has(name) ? service?.limits.source : undefined;
-  const { price } = bucket ? bucketTicks(bucket, tickShifts(policy.services).source) : { price: 1 };
+  // Whoever was asked has a cell ahead of the clock.
+  const bucket = event.after > 0 ? service?.limits.source : undefined;
   return {
     time: event.time,
     source: wordsToAddress(event.source, event.family),
@@ -42,7 +39,7 @@ export function synReport(event: Infer<typeof SynEvent>, policy: Policy): SynRep
     destination: wordsToAddress(event.destination, event.family),
     destinationPort: event.destinationPort,
     ...(service ? { service: service.name } : {}),
-    ...(bucket ? { tokensLeft: Math.max(0, bucket.burst - Math.ceil(event.after / price)) } : {}),
+    ...(bucket ? { tokensLeft: tokensLeft(policy, bucket, event.after) } : {}),
     verdict: policy.dryRun ? 'pass' : verdict,
     reason: name,
   };

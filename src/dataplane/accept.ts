@@ -21,9 +21,9 @@ import { OUR_WINDOW_SCALE } from './answer.ts';
 import type { Stack } from './challenge.ts';
 import type { Clock } from './clock.ts';
 import { redeem } from './cookie.ts';
-import { Tuple4, Tuple6, TUPLE_SIZE } from './listener.ts';
 import type { ProtectionMaps } from './maps.ts';
-import { byFamily, parseLink, parseSegment } from './parse.ts';
+import { byFamily, parseLink, parseSegment, portsWord } from './parse.ts';
+import { socketTuple } from './socket-tuple.ts';
 import { parseSynOptions, Present } from './syn-options.ts';
 import { remember } from './verified.ts';
 
@@ -71,13 +71,9 @@ export function acceptProgram(policy: Policy, maps: ProtectionMaps, clock: Clock
       const timestamps = $.let(options.present.and(stack.timestamps ? Present.TIMESTAMPS : 0));
       const echo = $.let(swapped(options.echo));
       const tsval = $.let(swapped(options.timestamp));
-      const [from, to] = [source(), destination()];
-      const ports = tcp.source.raw().u32().or(tcp.dest.raw().u32().shl(16));
-      const tuple = family === 4 ? $.stack(Tuple4) : $.stack(Tuple6);
-      if (family === 4) tuple.set({ saddr: from[0]!.u32(), daddr: to[0]!.u32(), ports });
-      else tuple.set({ saddr0: from[0]!, saddr1: from[1]!, daddr0: to[0]!, daddr1: to[1]!, ports });
+      const [tuple, tupleSize] = socketTuple($, family, source(), destination(), portsWord(tcp));
       const accepted = $.let($.u32(0));
-      packet.tcpSocket(tuple, TUPLE_SIZE[family], (socket) => {
+      packet.tcpSocket(tuple, tupleSize, (socket) => {
         $.if(socket.state.eq(TCP_LISTEN), () => {
           const redeemed = redeem($, maps, segment, { timestamps, echo }, now);
           $.if(redeemed.valid.ne(0), () => {

@@ -1,8 +1,8 @@
 /** Turns a SYN into its answer, in place: a fresh IP header without options or extensions, and a SYN-ACK behind it. */
 import { type Int, struct, u32, u64, type XdpAction, type XdpBuilder, type XdpPacket } from '../ebpf/language.ts';
-import { foldSum } from '../net/checksum.ts';
+import { foldWideSum } from '../net/checksum.ts';
 import { Eth, Ipv4, Ipv6, Tcp, TCP_FLAG } from '../net/headers.ts';
-import type { Segment } from './parse.ts';
+import { portsWord, type Segment } from './parse.ts';
 import { Present } from './syn-options.ts';
 
 /** What the answer says beside addresses and ports. Numbers are in host order. */
@@ -66,8 +66,7 @@ class Sum {
 
   /** The checksum of all words, as it lies in memory. */
   checksum(): Int<16> {
-    const folded = this.#total.and(0xffff_ffff).add(this.#total.shr(32));
-    return foldSum(folded.and(0xffff).add(folded.shr(16)).u32()).not();
+    return foldWideSum(this.#total).not();
   }
 }
 
@@ -84,7 +83,7 @@ export function writeAnswer(
   const offset = $.let(segment.offset);
   const words = (address: readonly Int<64>[]): Int<64>[] => address.map((word) => $.let(word));
   const [client, server] = [words(source()), words(destination())];
-  const ports = $.let(tcp.dest.raw().u32().or(tcp.source.raw().u32().shl(16)));
+  const ports = $.let(portsWord({ source: tcp.dest, dest: tcp.source }));
   const present = $.let(answer.present);
   const [seq, ack, tsval, tsecr, ecn] = [answer.seq, answer.ack, answer.tsval, answer.tsecr, answer.ecn].map((value) =>
     $.let(value),

@@ -13,7 +13,7 @@ import {
 } from './cookie.ts';
 import { listening } from './listener.ts';
 import type { ProtectionMaps } from './maps.ts';
-import type { Segment } from './parse.ts';
+import { portsWord, type Segment } from './parse.ts';
 import { Present, type SynOptions } from './syn-options.ts';
 import { unknown } from './unknown.ts';
 
@@ -65,7 +65,7 @@ function headerCopies($: XdpBuilder, { family, source, destination, tcp }: Segme
   const header = $.stack(SynHeader);
   const big = mss.u16().toNetwork().raw().u32();
   header.set({
-    ports: tcp.source.raw().u32().or(tcp.dest.raw().u32().shl(16)),
+    ports: portsWord(tcp),
     seq: tcp.seq.raw(),
     flags: ((SynHeader.size / 4) << 4) | (TCP_FLAG.SYN << 8),
     mss: big.shl(16).or(0x0402),

@@ -12,7 +12,7 @@
  */
 import type { Builder, Int } from '../ebpf/language.ts';
 import type { ProtectionMaps } from './maps.ts';
-import type { Segment } from './parse.ts';
+import { portsWord, type Segment } from './parse.ts';
 import { type Rounds, sipHash } from './siphash.ts';
 import { Present } from './syn-options.ts';
 
@@ -30,7 +30,7 @@ const RESET = 0xffff_ffff;
 const TSVAL_MARK = 0x4000_0000;
 const NO_SCALE = 15;
 /** What MSS classes stand for, IPv4 and IPv6: the kernel's own (net/ipv4/syncookies.c, net/ipv6/syncookies.c). */
-export const MSS_CLASSES = { 4: [536, 1300, 1440, 1460], 6: [1220, 1420, 1440, 8940] } as const;
+const MSS_CLASSES = { 4: [536, 1300, 1440, 1460], 6: [1220, 1420, 1440, 8940] } as const;
 /** Where a SYN says nothing (RFC 9293, section 3.7.1; RFC 8200, section 8.3). */
 export const DEFAULT_MSS = { 4: 536, 6: 1220 } as const;
 
@@ -53,8 +53,7 @@ function hash<R>(
   const pair = (low: Int<32>, high: Int<32>): Int<64> => low.u64().or(high.u64().shl(32));
   const addresses =
     family === 4 ? [pair(source()[0]!.u32(), destination()[0]!.u32())] : [...source(), ...destination()];
-  const ports = tcp.source.raw().u32().or(tcp.dest.raw().u32().shl(16));
-  const message = [...addresses, pair(ports, isn), pair(slot, $.u32(0).add(extra))];
+  const message = [...addresses, pair(portsWord(tcp), isn), pair(slot, $.u32(0).add(extra))];
   return sipHash($, key, message, ROUNDS).u32();
 }
 

@@ -4,16 +4,11 @@
  *
  *     | 63 .. 32 part of the hash of address and port | 31 .. 1 until, in units of 2^24 ns | 0 listening |
  */
-import { type Builder, type Int, type Packet, type Socket, struct, TCP_LISTEN, u32, u64 } from '../ebpf/language.ts';
+import { type Builder, type Int, type Packet, type Socket, TCP_LISTEN } from '../ebpf/language.ts';
 import { keyedHash } from './hash.ts';
 import { LISTENERS, type ProtectionMaps } from './maps.ts';
 import type { Segment } from './parse.ts';
-
-/** `struct bpf_sock_tuple` (linux/bpf.h), as words in memory order. */
-export const Tuple4 = struct('tuple4', { saddr: u32, daddr: u32, ports: u32 });
-export const Tuple6 = struct('tuple6', { saddr0: u64, saddr1: u64, daddr0: u64, daddr1: u64, ports: u32 });
-/** The kernel takes the structures without our padding. */
-export const TUPLE_SIZE = { 4: 12, 6: 36 } as const;
+import { socketTuple } from './socket-tuple.ts';
 
 const UNIT_SHIFT = 24;
 const UNTIL_MASK = 0x7fff_ffff;
@@ -45,11 +40,9 @@ export function listening<R>(
         },
         () => {
           // No source: only a listener fits.
-          const ports = tcp.dest.raw().u32().shl(16);
-          const tuple = family === 4 ? $.stack(Tuple4) : $.stack(Tuple6);
-          if (family === 4) tuple.set({ saddr: 0, daddr: to[0]!.u32(), ports });
-          else tuple.set({ saddr0: 0, saddr1: 0, daddr0: to[0]!, daddr1: to[1]!, ports });
-          packet.tcpSocket(tuple, TUPLE_SIZE[family], (socket) => {
+          const nobody = to.map(() => $.u64(0));
+          const [tuple, size] = socketTuple($, family, nobody, to, tcp.dest.raw().u32().shl(16));
+          packet.tcpSocket(tuple, size, (socket) => {
             $.if(socket.state.eq(TCP_LISTEN), () => {
               found.set(1);
               refresh(socket);

@@ -3,7 +3,7 @@
  * bits an address: at most three loads, of which the first hits a table of 256 KiB. IPv6: the kernel's longest-prefix trie.
  */
 import { array, arrayMap, type Builder, type Int, type IntVariable, lpmTrie, struct, u32 } from '../ebpf/language.ts';
-import { AddressKey, AddressKeyWords } from './address-key.ts';
+import { AddressKey, addressKeyFor } from './address-key.ts';
 import type { ProtectionMaps } from './maps.ts';
 import type { Address } from './parse.ts';
 
@@ -46,10 +46,7 @@ export function listed<R>($: Builder<R>, { lists }: ProtectionMaps, source: Addr
   $.if((family === 4 ? state.listed4 : state.listed6).ne(0), () => {
     if (family === 4) walk($, lists, source()[0]!.u32(), found);
     else {
-      const [high, low] = source() as [Int<64>, Int<64>];
-      const key = $.stack(AddressKeyWords);
-      key.set({ bits: 128, a: high.u32(), b: high.shr(32).u32(), c: low.u32(), d: low.shr(32).u32() });
-      $.lookup(lists.trie, key).match({
+      $.lookup(lists.trie, addressKeyFor($, source(), family)).match({
         some: (entry) => {
           found.set(entry.value);
         },

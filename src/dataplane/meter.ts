@@ -5,7 +5,7 @@
  * cells are shared with busy keys; a SYN that may come raises both to what it owes now, and no further (conservative update).
  * A SYN that may not come writes nothing. Cells change by compare-and-exchange, so no two CPUs spend the same token.
  */
-import type { Builder, Int } from '../ebpf/language.ts';
+import type { Builder, Int, IntVariable } from '../ebpf/language.ts';
 import { CELLS_PER_LINE, type MeterMap } from './maps.ts';
 
 /** A bucket in the ticks of its meter; numbers that are known while building, or not. */
@@ -20,6 +20,15 @@ const MAX_TRIES = 4;
 
 /** What became of a SYN at a meter. */
 export const Metered = { OVER: 0, WITHIN: 1, CONTENDED: 2 } as const;
+
+/** How far a cell is ahead of the clock, in ticks. One that is further than a full bucket allows is stale: it wrapped, and counts as empty. */
+export function aheadOf<R>($: Builder<R>, cell: Int<32>, now: Int<32>, limit: Int<32> | number): IntVariable<32> {
+  const ahead = $.let(cell.sub(now));
+  $.if(ahead.gt(limit), () => {
+    ahead.set(0);
+  });
+  return ahead;
+}
 
 /**
  * Takes a token for the key of this hash. Gives a `Metered` and how far ahead of the clock its cell was, in ticks. `now` is in
@@ -48,17 +57,10 @@ export function meter<R>(
         .add(half);
       const limit =
         typeof credit === 'number' && typeof price === 'number' ? credit + price : $.u32(0).add(credit).add(price);
-      const owed = (cell: Int<32>): Int<32> => {
-        const distance = $.let(cell.sub(now));
-        $.if(distance.gt(limit), () => {
-          distance.set(0);
-        });
-        return distance;
-      };
       $.loop(MAX_TRIES, (_round, loop) => {
         const cells = line.cells;
         const [a, b] = [$.let(cells.ref(first).get()), $.let(cells.ref(second).get())];
-        const [owedA, owedB] = [$.let(owed(a)), $.let(owed(b))];
+        const [owedA, owedB] = [aheadOf($, a, now, limit), aheadOf($, b, now, limit)];
         const [low, high] = [$.let(first), $.let(second)];
         $.if(owedB.lt(owedA), () => {
           // From here on a is the cell that owes less.
@@ -81,7 +83,7 @@ export function meter<R>(
         $.if(owedB.lt(next), () => {
           cells.ref(high.and(CELLS_PER_LINE - 1)).compareExchange(b, now.add(next));
         });
-        loop.breakIf($.u32(0).eq(0));
+        loop.break();
       });
     },
   });

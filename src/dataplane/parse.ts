@@ -58,9 +58,14 @@ export interface Segment {
   readonly ipv4?: { readonly header: View<(typeof Ipv4)['fields']>; readonly sum: () => Int<64> };
 }
 
+/** Both ports in one word, the source's first, as they lie in memory. */
+export function portsWord({ source, dest }: Pick<Segment['tcp'], 'source' | 'dest'>): Int<32> {
+  return source.raw().u32().or(dest.raw().u32().shl(16));
+}
+
 const MAX_TAGS = 2;
 /** RFC 8200 recommends each header at most once, destination options twice: seven, and one to spare. */
-export const MAX_EXTENSIONS = 8;
+const MAX_EXTENSIONS = 8;
 const TAGS = [ETH_P.VLAN, ETH_P.QINQ, ETH_P.QINQ_OLD];
 
 /** Ethernet with up to two VLAN tags. */

@@ -1,7 +1,7 @@
 /** Checks of a SYN for what no real client sends; `policy/sanity.ts` says what each is. */
 import type { Builder, Condition, Int } from '../ebpf/language.ts';
 import { TCP_FLAG } from '../net/headers.ts';
-import { foldSum } from '../net/checksum.ts';
+import { foldWideSum } from '../net/checksum.ts';
 import type { SanityCheck } from '../policy/sanity.ts';
 import type { Segment } from './parse.ts';
 import { reasonOf } from './reason.ts';
@@ -50,15 +50,7 @@ const CHECKS: Record<SanityCheck, Build> = {
   'bad-options': (_$, _segment, { sound }) => sound.eq(0),
   'ip-checksum': (_$, { ipv4 }) => {
     if (!ipv4) return undefined;
-    const sum = ipv4.sum();
-    return foldSum(
-      sum
-        .and(0xffff_ffff)
-        .add(sum.shr(32))
-        .u32()
-        .and(0xffff)
-        .add(sum.and(0xffff_ffff).add(sum.shr(32)).shr(16).u32()),
-    ).ne(0xffff);
+    return foldWideSum(ipv4.sum()).ne(0xffff);
   },
   hping: (_$, { tcp }, { length }) => tcp.window.eq(512).and(length.eq(0)),
   masscan: (_$, { tcp, destination, ipv4 }) => {

@@ -3,10 +3,10 @@
  * both. Addresses likewise, by longest prefix. A table of both classes gives the first service that names both, so a SYN costs
  * three look-ups however many services there are.
  */
-import { arrayMap, type Builder, type Int, type IntVariable, lpmTrie, u16, u32 } from '../ebpf/language.ts';
+import { arrayMap, type Builder, type IntVariable, lpmTrie, u16, u32 } from '../ebpf/language.ts';
 import { type Cidr, cidrContains } from '../net/address.ts';
 import type { Policy } from '../policy/policy.ts';
-import { AddressKey, AddressKeyWords } from './address-key.ts';
+import { AddressKey, addressKeyFor } from './address-key.ts';
 import type { Segment } from './parse.ts';
 import { NO_SERVICE } from './service-policy.ts';
 
@@ -78,9 +78,10 @@ export function serviceClasses({ services }: Policy): ServiceClasses {
   };
 }
 
-export function classMaps({ addresses, table, portClasses }: ServiceClasses) {
+export function classMaps(classes: ServiceClasses) {
+  const { addresses, table } = classes;
   return {
-    portClasses,
+    classes,
     ports: arrayMap('port_class', { value: u16, maxEntries: PORTS, mmap: true }),
     addresses: lpmTrie('address_class', { key: AddressKey, value: u32, maxEntries: addresses.length }),
     table: arrayMap('service_table', { value: u16, maxEntries: table.length, mmap: true }),
@@ -91,17 +92,11 @@ export type ClassMaps = ReturnType<typeof classMaps>;
 
 export function lookUpService<R>(
   $: Builder<R>,
-  { ports, addresses, table, portClasses }: ClassMaps,
+  { ports, addresses, table, classes }: ClassMaps,
   { destination, tcp, family }: Segment,
   index: IntVariable<32>,
 ): void {
-  const words = destination();
-  const halves = (word: Int<64>): [Int<32>, Int<32>] => [word.u32(), word.shr(32).u32()];
-  const [a, b, c, d] =
-    family === 4 ? [0, 0, 0xffff_0000, words[0]!.u32()] : [...halves(words[0]!), ...halves(words[1]!)];
-  const key = $.stack(AddressKeyWords);
-  key.set({ bits: 128, a: a, b: b, c: c, d: d });
-  $.lookup(addresses, key).match({
+  $.lookup(addresses, addressKeyFor($, destination(), family)).match({
     some: (addressClass) => {
       $.lookup(
         ports,
@@ -111,7 +106,7 @@ export function lookUpService<R>(
           .and(PORTS - 1),
       ).match({
         some: (portClass) => {
-          const at = addressClass.value.mul(portClasses).add(portClass.value.u32());
+          const at = addressClass.value.mul(classes.portClasses).add(portClass.value.u32());
           $.lookup(table, at).match({
             some: (service) => {
               index.set(service.value.u32());

@@ -18,7 +18,7 @@ export function batchOf({ services }: Policy): number {
   return Math.max(1, Math.min(LARGEST_BATCH, ...bursts.map((burst) => Math.floor(burst / 8))));
 }
 /** How long challenges stay on once switched on, and after the rate has fallen below half: nanoseconds. */
-export const HOLD = 10_000_000_000n;
+const HOLD = 10_000_000_000n;
 const MAX_TRIES = 4;
 
 type ServiceBucket = NonNullable<ServiceValues['service']>;
@@ -150,7 +150,7 @@ export function overService<R>(
                 loop.continueIf(found.ne(paid));
                 over.set(0);
                 share.set({ tokens: batch - 1 });
-                loop.breakIf($.u32(0).eq(0));
+                loop.break();
               });
               $.if(over.ne(0), () => {
                 turnOn($, state, now, switchOn);

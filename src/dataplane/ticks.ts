@@ -1,5 +1,5 @@
 /** The units in which 32-bit cells count time. */
-import type { Bucket, Service } from '../policy/policy.ts';
+import type { Bucket, Policy, Service } from '../policy/policy.ts';
 
 /** An interval has at least this many ticks, so that rounding a price up costs a quarter of a thousandth at most. */
 const TICKS_PER_INTERVAL_BITS = 12;
@@ -36,4 +36,10 @@ export function tickShifts(services: readonly Service[]): {
     ),
     verified: shiftOf(({ limits }) => [limits.verified]),
   };
+}
+
+/** Tokens that are left in the bucket of a source whose cell is so many ticks ahead of the clock. */
+export function tokensLeft({ services }: Policy, bucket: Bucket, ahead: number): number {
+  const { price } = bucketTicks(bucket, tickShifts(services).source);
+  return Math.max(0, bucket.burst - Math.ceil(ahead / price));
 }

@@ -1,5 +1,6 @@
 import {
   arrayMap,
+  type Builder,
   func,
   type Func,
   type Int,
@@ -21,11 +22,11 @@ export type Leave = (reason: ReasonName) => XdpAction;
 
 const ACTIONS: Record<VerdictName, XdpAction> = { pass: XDP.PASS, drop: XDP.DROP, answer: XDP.TX };
 
-function counting({ counters }: ProtectionMaps): Func<readonly [32], 32> {
-  return func('count', [32], 32, ($, index) => {
-    const counter = $.lookup(counters, index).orExit(0);
-    counter.ref('value').add(1);
-    return 0;
+function count<R>($: Builder<R>, { counters }: ProtectionMaps, index: Int<32> | number): void {
+  $.lookup(counters, index).match({
+    some: (counter) => {
+      counter.ref('value').add(1);
+    },
   });
 }
 
@@ -46,16 +47,19 @@ export class Exits {
   readonly dryRun: boolean;
   readonly #count: Func<readonly [32], 32>;
   readonly #builder: XdpBuilder;
-  readonly #counters: ProtectionMaps['counters'];
+  readonly #maps: ProtectionMaps;
 
   readonly outcome: boolean;
 
   /** `outcome` writes down each frame's reason, for who replays frames one by one. */
   constructor($: XdpBuilder, maps: ProtectionMaps, dryRun: boolean, outcome: boolean) {
     this.#builder = $;
-    this.#counters = maps.counters;
+    this.#maps = maps;
     this.outcome = outcome;
-    this.#count = counting(maps);
+    this.#count = func('count', [32], 32, (inner, index) => {
+      count(inner, maps, index);
+      return 0;
+    });
     this.dryRun = dryRun;
   }
 
@@ -75,14 +79,8 @@ export class Exits {
 
   /** Counts in place where it is often: a call of a function costs as much as the counting. */
   #add(index: Int<32> | number, often: boolean): void {
-    if (!often) this.#builder.invoke(this.#count, index);
-    else {
-      this.#builder.lookup(this.#counters, index).match({
-        some: (counter) => {
-          counter.ref('value').add(1);
-        },
-      });
-    }
+    if (often) count(this.#builder, this.#maps, index);
+    else this.#builder.invoke(this.#count, index);
   }
 
   #writeDown(reason: Int<32> | number): void {

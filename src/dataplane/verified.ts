@@ -6,7 +6,7 @@ import type { Builder, Int, View } from '../ebpf/language.ts';
 import type { Address } from './parse.ts';
 import { keyedHash, leadingBits } from './hash.ts';
 import { type ProtectionMaps, VERIFIED_WAYS, type VerifiedLine } from './maps.ts';
-import type { MeterBucket } from './meter.ts';
+import { aheadOf, type MeterBucket } from './meter.ts';
 
 const MAX_TRIES = 4;
 
@@ -67,10 +67,7 @@ export function verifiedSource<R>(
           outcome.set(Verified.WITHIN);
           $.loop(MAX_TRIES, (_round, loop) => {
             const before = paid.get();
-            const ahead = $.let(before.sub(ticks));
-            $.if(ahead.gt(limit), () => {
-              ahead.set(0);
-            });
+            const ahead = aheadOf($, before, ticks, limit);
             $.if(ahead.gt(credit), () => {
               outcome.set(Verified.OVER);
             });

@@ -27,6 +27,12 @@ export function foldSum(sum: Int<32>): Int<16> {
   return once.and(0xffff).add(once.shr(16)).u16();
 }
 
+/** In the kernel: folds a sum of words of 16 or 32 bits, however many, into 16 bits. */
+export function foldWideSum(sum: Int<64>): Int<16> {
+  const folded = sum.and(0xffff_ffff).add(sum.shr(32));
+  return foldSum(folded.and(0xffff).add(folded.shr(16)).u32());
+}
+
 /** In the kernel: both 16-bit halves of a word, added, for summing. */
 export function halves(word: Int<32>): Int<32> {
   return word.and(0xffff).add(word.shr(16));

@@ -9,6 +9,8 @@ import type { Exited } from './maybe.ts';
 export interface LoopControl {
   /** Ends the loop where the condition holds. */
   breakIf(condition: Condition): void;
+  /** Ends the loop. */
+  break(): void;
   /** Goes on with the next round where the condition holds. */
   continueIf(condition: Condition): void;
 }
@@ -52,6 +54,9 @@ export function emitLoop<R>(
       const control: LoopControl = {
         breakIf: (condition) => {
           leaveTo(done, condition);
+        },
+        break: () => {
+          leaveTo(done, new Int(emitter, 32, 0n, 0n).eq(0));
         },
         continueIf: (condition) => {
           leaveTo(latch, condition);
