@@ -11,10 +11,13 @@ import {
 import type { Challenger, Form, Stack } from '../dataplane/challenge.ts';
 import type { Policy } from '../policy/policy.ts';
 
-const SYSCTLS = '/proc/sys/net/ipv4';
-const SYNCOOKIES = 'tcp_syncookies';
+const SYSCTLS = '/proc/sys/net';
+const SYNCOOKIES = 'ipv4/tcp_syncookies';
 /** The value of it that makes the kernel take cookies at any time. */
 const UNCONDITIONAL = '2';
+const TIMESTAMPS = 'ipv4/tcp_timestamps';
+/** The value of it without a secret offset for each pair of addresses. */
+const PLAIN = '2';
 
 /** What each form needs of the kernel. */
 export function formFeature(form: Form): Feature | undefined {
@@ -38,14 +41,30 @@ function readSysctl(name: string): string {
   }
 }
 
-function readStack(mtu: number): Stack {
-  const on = (name: string): boolean => readSysctl(name) !== '0';
+/** What the form `kernel` is better for, by sysctl; timestamps that are off stay off. */
+function wantedSysctls(): Map<string, string> {
+  const wanted = new Map([[SYNCOOKIES, UNCONDITIONAL]]);
+  if (readSysctl(TIMESTAMPS) === '1') wanted.set(TIMESTAMPS, PLAIN);
+  return wanted;
+}
+
+/** What the host scales windows by that it offers (`tcp_select_initial_window`, net/ipv4/tcp_output.c), unless a listener has set its own buffer. */
+function windowScale(): number {
+  const largest = Number(readSysctl('ipv4/tcp_rmem').split(/\s+/)[2] ?? 0);
+  const space = Math.max(largest, Number(readSysctl('core/rmem_max')), 1);
+  return Math.min(14, Math.max(0, Math.floor(Math.log2(space)) - 15));
+}
+
+function readStack(mtu: number, setSysctls: boolean): Stack {
+  const on = (name: string): boolean => readSysctl(`ipv4/${name}`) !== '0';
   return {
     timestamps: on('tcp_timestamps'),
+    plainTimestamps: readSysctl(TIMESTAMPS) === PLAIN || (setSysctls && on('tcp_timestamps')),
     sack: on('tcp_sack'),
     windowScaling: on('tcp_window_scaling'),
     ecn: on('tcp_ecn'),
     mtu,
+    windowScale: windowScale(),
   };
 }
 
@@ -55,7 +74,7 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
   if (services.every(({ challenge }) => challenge === 'off'))
     return { challenger: undefined, note: 'challenges are off' };
   const index = interfaceIndex(interfaceName);
-  const stack = readStack(index === undefined ? 1500 : readInterface(index).mtu);
+  const stack = readStack(index === undefined ? 1500 : readInterface(index).mtu, setSysctls);
   const take = (chosen: Form, why: string): Settled => ({
     challenger: { form: chosen, stack },
     note: form === chosen ? `challenge: ${chosen}` : `challenge: ${chosen} (${why})`,
@@ -81,10 +100,10 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
   };
 }
 
-/** The sysctls that a form needs: set where the policy allows it, and set back once no form needs them, or on disposal. */
+/** The sysctls that the form `kernel` needs: set where the policy allows it, and set back once no form needs them, or on disposal. */
 export class Sysctls implements Disposable {
-  /** What stood there before; undefined while nothing is changed. */
-  #syncookies: string | undefined;
+  /** What stood there before. */
+  readonly #before = new Map<string, string>();
 
   /** Sets what this challenger needs, and sets back what it does not. */
   settle({ setSysctls }: Policy, challenger: Challenger | undefined): void {
@@ -92,14 +111,16 @@ export class Sysctls implements Disposable {
       this[Symbol.dispose]();
       return;
     }
-    const now = readSysctl(SYNCOOKIES);
-    if (now === UNCONDITIONAL) return;
-    this.#syncookies = now;
-    writeFileSync(`${SYSCTLS}/${SYNCOOKIES}`, UNCONDITIONAL);
+    for (const [name, value] of wantedSysctls()) {
+      const now = readSysctl(name);
+      if (now === value) continue;
+      this.#before.set(name, now);
+      writeFileSync(`${SYSCTLS}/${name}`, value);
+    }
   }
 
   [Symbol.dispose](): void {
-    if (this.#syncookies !== undefined) writeFileSync(`${SYSCTLS}/${SYNCOOKIES}`, this.#syncookies);
-    this.#syncookies = undefined;
+    for (const [name, value] of this.#before) writeFileSync(`${SYSCTLS}/${name}`, value);
+    this.#before.clear();
   }
 }

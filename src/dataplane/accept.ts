@@ -17,8 +17,7 @@ import {
 } from '../ebpf/language.ts';
 import { TCP_FLAG } from '../net/headers.ts';
 import type { Policy } from '../policy/policy.ts';
-import { OUR_WINDOW_SCALE } from './answer.ts';
-import type { Stack } from './challenge.ts';
+import { ASSIGNED_WINDOW_SCALE, type Stack } from './challenge.ts';
 import type { Clock } from './clock.ts';
 import { redeem } from './cookie.ts';
 import type { ProtectionMaps } from './maps.ts';
@@ -82,7 +81,7 @@ export function acceptProgram(policy: Policy, maps: ProtectionMaps, clock: Clock
             $.if(redeemed.windowScale.ne(NO_SCALE), () => {
               attributes.set({
                 windowScale: 1,
-                ourWindowScale: OUR_WINDOW_SCALE,
+                ourWindowScale: ASSIGNED_WINDOW_SCALE,
                 theirWindowScale: redeemed.windowScale.u8(),
               });
             });

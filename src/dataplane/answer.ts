@@ -19,10 +19,9 @@ export interface Answer {
   readonly tsval: Int<32>;
   /** The client's timestamp as it lies in memory. */
   readonly tsecr: Int<32>;
+  /** What we scale our own window by where the client scales. */
+  readonly windowScale: number;
 }
-
-/** What we scale our own window by where the client scales. */
-export const OUR_WINDOW_SCALE = 7;
 
 const TcpWords = struct('tcp_words', { ports: u32, seq: u32, ack: u32, flags: u32, checksum: u32 });
 const Ipv4Words = struct('ipv4_words', { length: u32, fragment: u32, checksum: u32, saddr: u32, daddr: u32 });
@@ -153,7 +152,7 @@ export function writeAnswer(
   const nops = memoryWord(1, 1, 1, 1);
   const either = (mask: number, yes: number, no: number): Int<32> =>
     $.select(present.hasAny(mask), $.u32(yes), $.u32(no));
-  const scale = (): Int<32> => either(Present.WINDOW_SCALE, memoryWord(1, 3, 3, OUR_WINDOW_SCALE), nops);
+  const scale = (): Int<32> => either(Present.WINDOW_SCALE, memoryWord(1, 3, 3, answer.windowScale), nops);
   const alone = (): void => {
     write([mss]);
   };

@@ -7,6 +7,7 @@ import {
   cookieWithoutTimestamps,
   cookieWithTimestamps,
   DEFAULT_MSS,
+  kernelTimestamp,
   type Offer,
   resetCookie,
   slotOf,
@@ -23,13 +24,27 @@ export type Form = 'assign' | 'kernel' | 'reset';
 /** What the host behind takes part in: its sysctls, and how large its packets may be. */
 export interface Stack {
   readonly timestamps: boolean;
+  /** Whether its timestamps are the clock's, without a secret offset for each pair of addresses (net.ipv4.tcp_timestamps=2). */
+  readonly plainTimestamps: boolean;
   readonly sack: boolean;
   readonly windowScaling: boolean;
   readonly ecn: boolean;
   readonly mtu: number;
+  /** What it scales its own windows by. */
+  readonly windowScale: number;
 }
 
-export const DEFAULT_STACK: Stack = { timestamps: true, sack: true, windowScaling: true, ecn: true, mtu: 1500 };
+export const DEFAULT_STACK: Stack = {
+  timestamps: true,
+  plainTimestamps: false,
+  sack: true,
+  windowScaling: true,
+  ecn: true,
+  mtu: 1500,
+  windowScale: 7,
+};
+/** The form `assign` tells the host what to scale its window by. */
+export const ASSIGNED_WINDOW_SCALE = 7;
 
 export interface Challenger {
   readonly form: Form;
@@ -114,6 +129,7 @@ export function sendChallenge(
     tsecr: zero,
     ecn: zero,
     present: zero,
+    windowScale: form === 'assign' ? ASSIGNED_WINDOW_SCALE : stack.windowScale,
   };
   if (form === 'reset') {
     const ack = resetCookie($, maps, segment, slotOf(now));
@@ -125,16 +141,6 @@ export function sendChallenge(
     mss.set(DEFAULT_MSS[family]);
   });
   const ack = isn.add(1);
-  if (form === 'kernel') {
-    const { ip, header } = headerCopies($, segment, mss);
-    const made =
-      family === 4
-        ? $.call('tcp_raw_gen_syncookie_ipv4', ip, header, SynHeader.size)
-        : $.call('tcp_raw_gen_syncookie_ipv6', ip, header, SynHeader.size);
-    $.if(made.slt(0), fail);
-    writeAnswer($, packet, segment, { ...base, seq: made.u32(), ack, options: 'mss' }, fail);
-    return;
-  }
   const taken =
     (stack.timestamps ? Present.TIMESTAMPS : 0) |
     (stack.sack ? Present.SACK : 0) |
@@ -148,6 +154,28 @@ export function sendChallenge(
     });
   }
   const offer: Offer = { present, mss, windowScale: options.windowScale, ecn };
+  const taking = { ...base, ack, present, tsecr: options.timestamp, ecn };
+  if (form === 'kernel') {
+    const { ip, header } = headerCopies($, segment, mss);
+    const made =
+      family === 4
+        ? $.call('tcp_raw_gen_syncookie_ipv4', ip, header, SynHeader.size)
+        : $.call('tcp_raw_gen_syncookie_ipv6', ip, header, SynHeader.size);
+    $.if(made.slt(0), fail);
+    const seq = $.let(made.u32());
+    // Its cookie holds the MSS; the rest has to be in a timestamp, which the host would shift by an offset that only it knows.
+    if (!stack.plainTimestamps) {
+      writeAnswer($, packet, segment, { ...base, seq, ack, options: 'mss' }, fail);
+      return;
+    }
+    $.if(present.hasAny(Present.TIMESTAMPS).not(), () => {
+      present.set(0);
+      ecn.set(0);
+    });
+    const tsval = $.let(kernelTimestamp($, offer, now));
+    writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
+    return;
+  }
   const seq = $.let(zero);
   const tsval = $.let(zero);
   $.if(
@@ -161,13 +189,7 @@ export function sendChallenge(
       seq.set(cookieWithoutTimestamps($, maps, segment, offer, isn, now));
     },
   );
-  writeAnswer(
-    $,
-    packet,
-    segment,
-    { ...base, seq, ack, options: 'offer', present, tsval, tsecr: options.timestamp, ecn },
-    fail,
-  );
+  writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
 }
 
 /** Whether a RST carries the cookie of a `reset` challenge: 1 where it does. */

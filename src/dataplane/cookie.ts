@@ -72,9 +72,8 @@ const bit = (present: Int<32>, mask: number): Int<32> => {
   return present.shr(shift).and(1);
 };
 
-/** Window scale, SACK and ECN in six bits. */
-function optionBits<R>($: Builder<R>, { present, windowScale, ecn }: Offer): Int<32> {
-  // A shift of more than 14 means 14 (RFC 7323, section 2.3); 15 stands for none.
+/** The window scale in four bits: 15 for none. A shift of more than 14 means 14 (RFC 7323, section 2.3). */
+function scaleBits<R>($: Builder<R>, { present, windowScale }: Offer): Int<32> {
   const scale = $.let(windowScale);
   $.if(scale.gt(14), () => {
     scale.set(14);
@@ -82,7 +81,27 @@ function optionBits<R>($: Builder<R>, { present, windowScale, ecn }: Offer): Int
   $.if(present.hasAny(Present.WINDOW_SCALE).not(), () => {
     scale.set(NO_SCALE);
   });
-  return scale.shl(2).or(bit(present, Present.SACK).shl(1)).or(ecn);
+  return scale;
+}
+
+/** Window scale, SACK and ECN in six bits. */
+function optionBits<R>($: Builder<R>, offer: Offer): Int<32> {
+  return scaleBits($, offer).shl(2).or(bit(offer.present, Present.SACK).shl(1)).or(offer.ecn);
+}
+
+const MILLISECOND = 1_000_000n;
+const KERNEL_OPTION_BITS = 6;
+
+/** The timestamp in which the kernel looks for what its own cookies have no room for: milliseconds, whose low bits are ECN 1, SACK 1, window scale 4 (`cookie_init_timestamp`, net/ipv4/syncookies.c). */
+export function kernelTimestamp<R>($: Builder<R>, offer: Offer, now: Int<64>): Int<32> {
+  const options = offer.ecn.shl(5).or(bit(offer.present, Present.SACK).shl(4)).or(scaleBits($, offer));
+  const clock = now.div(MILLISECOND);
+  const stamp = $.let(clock.shr(KERNEL_OPTION_BITS).shl(KERNEL_OPTION_BITS).or(options.u64()));
+  // Never ahead of the clock, which the connection goes on with.
+  $.if(stamp.gt(clock), () => {
+    stamp.set(stamp.sub(1 << KERNEL_OPTION_BITS));
+  });
+  return stamp.u32();
 }
 
 /** A cookie for a SYN whose sender has timestamps: the ISN to answer with, and the TSval. */

@@ -55,24 +55,28 @@ const guard = (policy: PolicyInput): ProtectedInterface => behind.run(() => prot
 const always = (form: (typeof FORMS)[number]): PolicyInput => ({
   challenge: { mode: 'always', form, 'set-sysctls': true },
 });
+/** The host's timestamps as they are leave the form `kernel` nothing but the MSS to answer with. */
+const mssAlone: PolicyInput = { challenge: { mode: 'always', form: 'kernel' } };
+const VARIANTS: readonly (readonly [string, PolicyInput, Record<string, string>])[] = [
+  ...FORMS.map((form) => [form, always(form), {}] as const),
+  ...(FORMS.includes('kernel') ? [['kernel, the MSS alone', mssAlone, { tcp_syncookies: '2' }] as const] : []),
+];
 
-/** Sysctls of the client while something runs. */
-function withSysctls<T>(values: Record<string, string>, action: () => T): T {
+/** Sets sysctls of a host, until it is disposed of. */
+function withSysctls(netns: Netns, values: Record<string, string>): Disposable {
   const path = (name: string): string => `/proc/sys/net/ipv4/${name}`;
-  const before = clients.run(() => Object.keys(values).map((name) => readFileSync(path(name), 'utf8')));
-  const set = (all: readonly string[]): void => {
-    clients.run(() => {
-      Object.keys(values).forEach((name, index) => {
-        writeFileSync(path(name), all[index]!);
-      });
+  const before = netns.run(() => Object.keys(values).map((name) => [name, readFileSync(path(name), 'utf8')] as const));
+  const set = (all: readonly (readonly [string, string])[]): void => {
+    netns.run(() => {
+      for (const [name, value] of all) writeFileSync(path(name), value);
     });
   };
-  set(Object.values(values));
-  try {
-    return action();
-  } finally {
-    set(before);
-  }
+  set(Object.entries(values));
+  return {
+    [Symbol.dispose]: () => {
+      set(before);
+    },
+  };
 }
 
 /** Puts a priority tag (VLAN 0), which every host understands, on what the client sends, until it is disposed of. */
@@ -126,13 +130,16 @@ describeAsRoot('challenges', () => {
     rmSync(directory, { recursive: true });
   });
 
-  describe.each(FORMS)('%s', (form) => {
+  describe.each(VARIANTS)('%s', (_name, policy, sysctls) => {
     let protection: ProtectedInterface;
+    let changed: Disposable;
     beforeAll(() => {
-      protection = guard(always(form));
+      changed = withSysctls(behind, sysctls);
+      protection = guard(policy);
     });
     afterAll(() => {
       protection[Symbol.dispose]();
+      changed[Symbol.dispose]();
     });
     // Each has to prove itself.
     let before: bigint;
@@ -154,11 +161,10 @@ describeAsRoot('challenges', () => {
       ['SACK off', { tcp_sack: '0' }],
       ['no option but the MSS', { tcp_timestamps: '0', tcp_window_scaling: '0', tcp_sack: '0' }],
       ['ECN on', { tcp_ecn: '1' }],
-    ])('a Python socket with %s', (_what, sysctls) => {
-      withSysctls(sysctls, () => {
-        for (const address of ['10.0.0.10', 'fd00::10'])
-          expect(run(clients, 'python3', '-c', PYTHON, address)).toMatchObject(hello);
-      });
+    ])('a Python socket with %s', (_what, options) => {
+      using _options = withSysctls(clients, options);
+      for (const address of ['10.0.0.10', 'fd00::10'])
+        expect(run(clients, 'python3', '-c', PYTHON, address)).toMatchObject(hello);
     });
 
     it('clients while keys are changed again and again', () => {
@@ -193,13 +199,18 @@ describeAsRoot('challenges', () => {
     });
   });
 
-  it.runIf(FORMS.includes('assign'))('assign keeps every option of the client', async () => {
-    using _protection = guard(always('assign'));
+  it.each(FORMS.filter((form) => form !== 'reset'))('%s keeps every option of the client', async (form) => {
+    using _protection = guard(always(form));
+    using _ecn = withSysctls(clients, { tcp_ecn: '1' });
     const holder = `const s = require('node:net').connect(80, '10.0.0.10', () => { s.write('GET /big HTTP/1.0\\r\\n\\r\\n'); console.log('connected'); }); s.pause(); setTimeout(() => {}, 20000)`;
     await using held = new Running('nsenter', [`--net=${clients.path}`, process.execPath, '-e', holder]);
     await held.until(/connected/);
     const there = run(behind, 'ss', '-tino', 'sport', '=', ':80').stdout;
-    expect(there).toMatch(/\bts\b.*\bsack\b.*wscale:10,7/);
+    expect(there).toMatch(/\bts\b.*\bsack\b.*\becn\b.*wscale:/);
+    // Both ends scale each other's windows alike.
+    const here = run(clients, 'ss', '-tino', 'dport', '=', ':80').stdout;
+    const scales = (text: string): string[] => /wscale:(\d+),(\d+)/.exec(text)!.slice(1);
+    expect(scales(there)).toEqual(scales(here).toReversed());
     expect(there).toMatch(/mss:1448/);
   });
 
