@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { addressKey } from '../dataplane/address-key.ts';
 import { capacityFor, type ListMemory, ListTable } from '../dataplane/list-table.ts';
-import { type ListCapacity, Listed } from '../dataplane/lists.ts';
+import { ListTrie } from '../dataplane/list-trie.ts';
+import type { ListCapacity } from '../dataplane/lists.ts';
 import type { ProtectionMaps } from '../dataplane/maps.ts';
 import { PolicyError } from '../ebpf/index.ts';
-import { type Cidr, cidrContains, formatCidr } from '../net/address.ts';
+import { unpackIpv6 } from '../net/ipv6-network.ts';
 import { addNetwork, type NetworkList, readNetworks } from '../net/network-list.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { KernelMaps } from './kernel-maps.ts';
@@ -45,6 +46,7 @@ export class LiveLists implements Disposable {
   readonly #specs: ProtectionMaps;
   readonly #mappings: readonly { readonly memory: ArrayBuffer; [Symbol.dispose](): void }[];
   readonly #table: ListTable;
+  readonly #trie = new ListTrie();
   #lists: SourceLists;
 
   constructor(maps: KernelMaps, specs: ProtectionMaps, lists: SourceLists) {
@@ -66,10 +68,14 @@ export class LiveLists implements Disposable {
 
   /** Brings other lists into force: only what differs is touched. */
   replace(lists: SourceLists): void {
-    const changes = (action: 'allow' | 'deny') => difference(this.#lists[action].v4, lists[action].v4);
-    this.#table.apply({ allow: changes('allow'), deny: changes('deny') });
-    const networks6 = this.#replaceTrie(lists);
-    this.#setState(networks6);
+    const changes = <T>(pick: (list: NetworkList) => readonly T[]) => ({
+      allow: difference(pick(this.#lists.allow), pick(lists.allow)),
+      deny: difference(pick(this.#lists.deny), pick(lists.deny)),
+    });
+    this.#apply(
+      changes(({ v4 }) => v4),
+      changes(({ v6 }) => v6),
+    );
     this.#lists = lists;
   }
 
@@ -77,29 +83,19 @@ export class LiveLists implements Disposable {
   add(action: 'allow' | 'deny', networks: readonly string[]): void {
     const added: NetworkList = { v4: [], v6: [] };
     for (const text of networks) addNetwork(added, text);
-    this.#table.apply({ [action]: { add: added.v4 } });
+    this.#apply({ [action]: { add: added.v4 } }, { [action]: { add: added.v6 } });
     for (const packed of added.v4) this.#lists[action].v4.push(packed);
-    const { v6 } = this.#lists[action];
-    const lists = { ...this.#lists, [action]: { v4: this.#lists[action].v4, v6: [...v6, ...added.v6] } };
-    const networks6 = this.#replaceTrie(lists);
-    this.#lists = lists;
-    this.#setState(networks6);
+    for (const packed of added.v6) this.#lists[action].v6.push(packed);
   }
 
-  #setState(networks6: number): void {
-    const state = { listed4: this.#table.empty ? 0 : 1, listed6: networks6 > 0 ? 1 : 0 };
-    this.#maps.get(this.#specs.lists.state).update(0, state);
-  }
-
-  #replaceTrie(lists: SourceLists): number {
+  #apply(changes4: Parameters<ListTable['apply']>[0], changes6: Parameters<ListTrie['apply']>[0]): void {
+    this.#table.apply(changes4);
+    const { set, gone } = this.#trie.apply(changes6);
     const trie = this.#maps.get(this.#specs.lists.trie);
-    const entries = trieEntries(lists);
-    const before = trieEntries(this.#lists);
-    const gone = [...before].filter(([text]) => !entries.has(text)).map(([, { cidr }]) => addressKey(cidr));
-    trie.deleteMany(gone);
-    const fresh = [...entries].filter(([text, { value }]) => before.get(text)?.value !== value);
-    trie.updateMany(fresh.map(([, { cidr, value }]) => [addressKey(cidr), value] as const));
-    return entries.size;
+    trie.deleteMany(gone.map((packed) => addressKey(unpackIpv6(packed))));
+    trie.updateMany(set.map(([packed, value]) => [addressKey(unpackIpv6(packed)), value] as const));
+    const state = { listed4: this.#table.empty ? 0 : 1, listed6: this.#trie.size > 0 ? 1 : 0 };
+    this.#maps.get(this.#specs.lists.state).update(0, state);
   }
 
   [Symbol.dispose](): void {
@@ -107,19 +103,8 @@ export class LiveLists implements Disposable {
   }
 }
 
-function difference(before: readonly number[], after: readonly number[]): { add: number[]; remove: number[] } {
+function difference<T>(before: readonly T[], after: readonly T[]): { add: T[]; remove: T[] } {
   if (before.length === 0) return { add: [...after], remove: [] };
   const [old, wanted] = [new Set(before), new Set(after)];
   return { add: after.filter((one) => !old.has(one)), remove: before.filter((one) => !wanted.has(one)) };
-}
-
-/** The longest prefix decides in a trie, so a denied network inside an allowed one is left out. */
-function trieEntries({ allow, deny }: SourceLists): Map<string, { readonly cidr: Cidr; readonly value: number }> {
-  const entries = new Map<string, { cidr: Cidr; value: number }>();
-  for (const cidr of deny.v6) {
-    if (allow.v6.some((wide) => wide.bits <= cidr.bits && cidrContains(wide, cidr.address))) continue;
-    entries.set(formatCidr(cidr), { cidr, value: Listed.DENY });
-  }
-  for (const cidr of allow.v6) entries.set(formatCidr(cidr), { cidr, value: Listed.ALLOW });
-  return entries;
 }

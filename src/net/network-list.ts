@@ -1,10 +1,11 @@
 /** Files of networks, one a line, with comments: read fast, because they may have a million lines. */
 import { type Cidr, parseCidr } from './address.ts';
+import { packIpv6, readIpv6, unpackIpv6 } from './ipv6-network.ts';
 
-/** IPv4 networks as numbers: address × 64 + bits, exact in a double. Others as they are. */
+/** IPv4 networks as numbers: address × 64 + bits, exact in a double. IPv6 networks as `packIpv6` gives them. */
 export interface NetworkList {
   readonly v4: number[];
-  readonly v6: Cidr[];
+  readonly v6: string[];
 }
 
 export const packIpv4 = (address: number, bits: number): number => address * 64 + bits;
@@ -46,9 +47,14 @@ export function addNetwork(list: NetworkList, text: string): void {
     list.v4.push(packed);
     return;
   }
+  const packed6 = readIpv6(text, 0, text.length);
+  if (packed6 !== undefined) {
+    list.v6.push(packed6);
+    return;
+  }
   const cidr = parseCidr(text);
   if (cidr.address.length === 4) list.v4.push(packIpv4(Buffer.from(cidr.address).readUInt32BE(), cidr.bits));
-  else list.v6.push(cidr);
+  else list.v6.push(packIpv6(cidr));
 }
 
 /** Reads a file's text into a list: a network a line, `#` and `;` begin comments. @throws Error with the number of the line. */
@@ -86,5 +92,5 @@ export function networkCidrs({ v4, v6 }: NetworkList): Cidr[] {
     address.writeUInt32BE(Math.floor(packed / 64));
     return { address, bits: packed % 64 };
   });
-  return [...unpacked, ...v6];
+  return [...unpacked, ...v6.map(unpackIpv6)];
 }
