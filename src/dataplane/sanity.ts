@@ -1,7 +1,7 @@
 /** Checks of a SYN for what no real client sends; `policy/sanity.ts` says what each is. */
 import type { Builder, Condition, Int } from '../ebpf/language.ts';
 import { TCP_FLAG } from '../net/headers.ts';
-import { foldWideSum } from '../net/checksum.ts';
+import { isWholeSum } from '../net/checksum.ts';
 import type { SanityCheck } from '../policy/sanity.ts';
 import type { Segment } from './parse.ts';
 import { reasonOf } from './reason.ts';
@@ -48,10 +48,7 @@ const CHECKS: Record<SanityCheck, Build> = {
   },
   'bad-source': badSource,
   'bad-options': (_$, _segment, { sound }) => sound.eq(0),
-  'ip-checksum': (_$, { ipv4 }) => {
-    if (!ipv4) return undefined;
-    return foldWideSum(ipv4.sum()).ne(0xffff);
-  },
+  'ip-checksum': (_$, { ipv4 }) => ipv4 && isWholeSum(ipv4.sum()).not(),
   hping: (_$, { tcp }, { length }) => tcp.window.eq(512).and(length.eq(0)),
   masscan: (_$, { tcp, destination, ipv4 }) => {
     if (!ipv4) return undefined;
@@ -70,6 +67,41 @@ const CHECKS: Record<SanityCheck, Build> = {
   mirai: (_$, { tcp, destination, ipv4 }) => (ipv4 ? tcp.seq.raw().u64().eq(destination()[0]!) : undefined),
 };
 
+const FLAGS: Partial<Record<SanityCheck, number>> = {
+  'syn-fin': TCP_FLAG.FIN,
+  'syn-rst': TCP_FLAG.RST,
+  'syn-urg': TCP_FLAG.URG,
+};
+/** Numbers that are zero in what real clients send. */
+const ZEROS: Partial<Record<SanityCheck, (segment: Segment, options: SynOptions) => Int<32>>> = {
+  'syn-ack-number': ({ tcp }) => tcp.ack.raw(),
+  'syn-fragment': ({ fragmented }) => fragmented,
+  'bad-options': (_segment, { sound }) => sound.xor(1),
+};
+/** The windows that tools are known by. */
+const WINDOWS: Partial<Record<SanityCheck, number>> = { hping: 512, masscan: 1024, zmap: 65_535 };
+
+/** Not 0 where some check may find something; asking this costs less than asking them one by one. */
+function suspicion<R>($: Builder<R>, names: readonly SanityCheck[], segment: Segment, options: SynOptions): Int<32> {
+  const { flags, window } = segment.tcp;
+  const pick = <T>(from: Partial<Record<SanityCheck, T>>): T[] => names.flatMap((name) => from[name] ?? []);
+  const mask = pick(FLAGS).reduce((all, bit) => all | bit, 0);
+  const suspicious = $.let(flags.and(mask).u32());
+  for (const number of pick(ZEROS)) suspicious.set(suspicious.or(number(segment, options)));
+  const suspectIf = (condition: Condition): void => {
+    $.if(condition, () => {
+      suspicious.set(1);
+    });
+  };
+  suspectIf(window.oneOf(pick(WINDOWS)));
+  const grouped = new Set(Object.keys({ ...FLAGS, ...ZEROS, ...WINDOWS }));
+  for (const name of names.filter((one) => !grouped.has(one))) {
+    const condition = CHECKS[name]($, segment, options);
+    if (condition) suspectIf(condition);
+  }
+  return suspicious;
+}
+
 /** The reason to drop this SYN, or 0: of several, the one that comes first in the list. */
 export function sanityReason<R>(
   $: Builder<R>,
@@ -79,12 +111,14 @@ export function sanityReason<R>(
 ): Int<32> {
   const reason = $.let($.u32(0));
   const names = (Object.keys(CHECKS) as SanityCheck[]).filter((name) => checks.has(name));
-  for (const name of names.toReversed()) {
-    const condition = CHECKS[name]($, segment, options);
-    if (!condition) continue;
-    $.if(condition, () => {
-      reason.set(reasonOf(name).index);
-    });
-  }
+  $.if(suspicion($, names, segment, options).ne(0), () => {
+    for (const name of names.toReversed()) {
+      const condition = CHECKS[name]($, segment, options);
+      if (!condition) continue;
+      $.if(condition, () => {
+        reason.set(reasonOf(name).index);
+      });
+    }
+  });
   return reason;
 }

@@ -1,4 +1,4 @@
-import type { Int } from '../ebpf/language.ts';
+import type { Condition, Int } from '../ebpf/language.ts';
 
 /** The sum of 16-bit words in ones' complement (RFC 1071), not yet turned over; `start` is what was summed before. */
 export function sumWords(data: Uint8Array, start = 0): number {
@@ -31,6 +31,14 @@ export function foldSum(sum: Int<32>): Int<16> {
 export function foldWideSum(sum: Int<64>): Int<16> {
   const folded = sum.and(0xffff_ffff).add(sum.shr(32));
   return foldSum(folded.and(0xffff).add(folded.shr(16)).u32());
+}
+
+/**
+ * In the kernel: whether data with this sum of words holds a right checksum: the sum is then a multiple of 65,535, which a product with the
+ * inverse of that number shows (Warren, Hacker's Delight, 10-17). The sum must not be zero.
+ */
+export function isWholeSum(sum: Int<64>): Condition {
+  return sum.mul(0xfffe_fffe_fffe_ffffn).le(0x0001_0001_0001_0001n);
 }
 
 /** In the kernel: both 16-bit halves of a word, added, for summing. */

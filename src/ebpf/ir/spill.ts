@@ -164,6 +164,20 @@ export function spill(fn: MachineFunction, { spilled, edges, unspillable, loaded
     block.insns.forEach((insn, index) => {
       place++;
       if (remade.has(insn.dst) && spilled.has(insn.dst) && effects(insn).defs.includes(insn.dst)) return;
+      if (insn.opcode === (Class.ALU64 | Alu.mov) && spilled.has(insn.dst)) {
+        // A constant goes to memory without a register; the frame keeps the sign as a register does.
+        const { imm, site } = insn;
+        insns.push(
+          instruction(Class.ST | Mode.MEM | Size.DW, {
+            dst: FRAME_POINTER,
+            imm,
+            slot: slots.get(insn.dst)!,
+            site,
+            note: 'spill',
+          }),
+        );
+        return;
+      }
       const before: Instruction[] = [];
       const after: Instruction[] = [];
       const rewritten = rewrite(insn, block, index, before, after);
