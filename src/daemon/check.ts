@@ -6,6 +6,7 @@ import { CELLS_PER_LINE } from '../dataplane/maps.ts';
 import { DEFAULT_STACK, type Form } from '../dataplane/challenge.ts';
 import type { Policy } from '../policy/policy.ts';
 import { formFeature, settleChallenger } from './challenger.ts';
+import { hostClock } from './host-clock.ts';
 import { mapSpecs } from './kernel-maps.ts';
 import { listCapacity, readLists } from './lists.ts';
 
@@ -86,7 +87,11 @@ export function checkPolicy(policy: Policy, interfaceName: string | undefined, v
     ...settled.challenger,
     stack: interfaceName ? settled.challenger.stack : DEFAULT_STACK,
   };
-  const { program, accept, maps } = protection(policy, { lists: listCapacity(readLists(policy)), challenger });
+  const { program, accept, maps } = protection(policy, {
+    clock: hostClock(),
+    lists: listCapacity(readLists(policy)),
+    challenger,
+  });
   const specs = accept ? [program, accept] : [program];
   return {
     programs: specs.map((spec) => checkProgram(spec, visits)),

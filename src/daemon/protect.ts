@@ -6,6 +6,7 @@ import { type Policy, resolvePolicy } from '../policy/policy.ts';
 import type { PolicyInput } from '../policy/schema.ts';
 import { settleChallenger, Sysctls } from './challenger.ts';
 import { rotatedKeys, ROTATE_EVERY_MS } from './cookie-keys.ts';
+import { hostClock } from './host-clock.ts';
 import { type FindMap, KernelMaps } from './kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from './lists.ts';
 import { Owned } from './owned.ts';
@@ -53,7 +54,7 @@ class Force implements Disposable {
     const lists = readLists(policy);
     const { challenger, note } = settleChallenger(policy, interfaceName);
     this.note = note;
-    this.protection = protection(policy, { lists: listCapacity(lists), challenger });
+    this.protection = protection(policy, { clock: hostClock(), lists: listCapacity(lists), challenger });
     selfTest(this.protection);
     try {
       this.maps = this.#owned.own(KernelMaps.create(this.protection.maps, policy, find));

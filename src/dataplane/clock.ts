@@ -2,7 +2,7 @@ import { arrayMap, type Builder, type Int, u64 } from '../ebpf/language.ts';
 
 /** Where the program takes the time from, in nanoseconds. Tests and replay set it. */
 export interface Clock {
-  /** The time of the last tick of the kernel (1 to 10 ms old), at a sixth of the price. */
+  /** The time of one of the last two ticks of the kernel (up to 20 ms old), for next to nothing. */
   coarse<R>($: Builder<R>): Int<64>;
   exact<R>($: Builder<R>): Int<64>;
 }
@@ -11,6 +11,14 @@ export const kernelClock: Clock = {
   coarse: ($) => $.ktimeGetCoarseNs(),
   exact: ($) => $.ktimeGetNs(),
 };
+
+/** Coarse by the kernel's counter of ticks: how many nanoseconds each is, and what to add to get the monotonic clock. */
+export function tickClock(tick: bigint, offset: bigint): Clock {
+  return {
+    coarse: ($) => $.call('jiffies64').mul(tick).add(BigInt.asUintN(64, offset)),
+    exact: kernelClock.exact,
+  };
+}
 
 /** A clock that stands still until user space sets it. */
 export const settableClock = arrayMap('clock', { value: u64, maxEntries: 1, mmap: true });

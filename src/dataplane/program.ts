@@ -55,7 +55,7 @@ export interface Protection {
   readonly maps: ProtectionMaps;
 }
 
-/** A bucket that takes less than this to refill needs the exact clock: the coarse one is up to 10 ms old (CONFIG_HZ=100). */
+/** A bucket that takes less than this to refill needs the exact clock: the coarse one is up to 20 ms old (two ticks where CONFIG_HZ=100). */
 const COARSE_FROM = 1_000_000_000n;
 
 /** Whether the coarse clock is exact enough for every limit. */

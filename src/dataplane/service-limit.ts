@@ -23,6 +23,19 @@ const MAX_TRIES = 4;
 
 type ServiceBucket = NonNullable<ServiceValues['service']>;
 
+type State = View<(typeof ServiceState)['fields']>;
+
+/** The state of a service; that of an only one is at a fixed place. */
+function withState<R>(
+  $: Builder<R>,
+  { services }: ProtectionMaps,
+  index: Int<32> | number,
+  use: (state: State) => void,
+): void {
+  if (index === 0 && services.maxEntries === 1) use($.at(services, 0));
+  else $.lookup(services, index).match({ some: use });
+}
+
 /** Whether the service's SYNs are all to be challenged; while they are, this one is counted. */
 export function challenging<R>(
   $: Builder<R>,
@@ -33,35 +46,33 @@ export function challenging<R>(
   now: Int<64>,
 ): Int<32> {
   const on = $.let($.u32(0));
-  $.lookup(maps.services, index).match({
-    some: (state) => {
-      const until = state.challengeUntil;
-      $.if(until.gt(now), () => {
-        on.set(1);
-        $.lookup(maps.shares, index).match({
-          some: (share) => {
-            const pending = share.pending.add(1);
-            $.if(
-              pending.lt(batch),
-              () => {
-                share.set({ pending });
-              },
-              () => {
-                share.set({ pending: 0 });
-                const next = until.add(
-                  $.u64(0)
-                    .add(price)
-                    .mul(2 * batch),
-                );
-                const latest = now.add(HOLD);
-                // A lost race with another CPU loses a batch of the count, which the next one makes good.
-                state.ref('challengeUntil').set($.select(next.lt(latest), next, latest));
-              },
-            );
-          },
-        });
+  withState($, maps, index, (state) => {
+    const until = state.challengeUntil;
+    $.if(until.gt(now), () => {
+      on.set(1);
+      $.lookup(maps.shares, index).match({
+        some: (share) => {
+          const pending = share.pending.add(1);
+          $.if(
+            pending.lt(batch),
+            () => {
+              share.set({ pending });
+            },
+            () => {
+              share.set({ pending: 0 });
+              const next = until.add(
+                $.u64(0)
+                  .add(price)
+                  .mul(2 * batch),
+              );
+              const latest = now.add(HOLD);
+              // A lost race with another CPU loses a batch of the count, which the next one makes good.
+              state.ref('challengeUntil').set($.select(next.lt(latest), next, latest));
+            },
+          );
+        },
       });
-    },
+    });
   });
   return on;
 }
@@ -83,17 +94,15 @@ export function serviceIsEmpty<R>(
   $.lookup(maps.shares, index).match({
     some: (share) => {
       $.if(share.tokens.eq(0), () => {
-        $.lookup(maps.services, index).match({
-          some: (state) => {
-            const paid = state.paid;
-            const cost = $.u64(0).add(price).mul(batch);
-            $.if(paid.gt(now), () => {
-              $.if(paid.add(cost).sub(now).gt(credit), () => {
-                empty.set(1);
-                turnOn($, state, now, switchOn);
-              });
+        withState($, maps, index, (state) => {
+          const paid = state.paid;
+          const cost = $.u64(0).add(price).mul(batch);
+          $.if(paid.gt(now), () => {
+            $.if(paid.add(cost).sub(now).gt(credit), () => {
+              empty.set(1);
+              turnOn($, state, now, switchOn);
             });
-          },
+          });
         });
       });
     },
@@ -101,12 +110,7 @@ export function serviceIsEmpty<R>(
   return empty;
 }
 
-function turnOn<R>(
-  $: Builder<R>,
-  state: View<(typeof ServiceState)['fields']>,
-  now: Int<64>,
-  switchOn: Int<32> | boolean,
-): void {
+function turnOn<R>($: Builder<R>, state: State, now: Int<64>, switchOn: Int<32> | boolean): void {
   if (switchOn === false) return;
   const on = (): void => {
     // Once it is on, it is kept on by counting.
@@ -138,24 +142,22 @@ export function overService<R>(
           share.set({ tokens: tokens.sub(1) });
         },
         () => {
-          $.lookup(maps.services, index).match({
-            some: (state) => {
-              over.set(1);
-              const cost = $.u64(0).add(price).mul(batch);
-              $.loop(MAX_TRIES, (_round, loop) => {
-                const paid = state.paid;
-                const start = $.select(paid.gt(now), paid, now);
-                loop.breakIf(start.add(cost).sub(now).gt(credit));
-                const found = state.ref('paid').compareExchange(paid, start.add(cost));
-                loop.continueIf(found.ne(paid));
-                over.set(0);
-                share.set({ tokens: batch - 1 });
-                loop.break();
-              });
-              $.if(over.ne(0), () => {
-                turnOn($, state, now, switchOn);
-              });
-            },
+          withState($, maps, index, (state) => {
+            over.set(1);
+            const cost = $.u64(0).add(price).mul(batch);
+            $.loop(MAX_TRIES, (_round, loop) => {
+              const paid = state.paid;
+              const start = $.select(paid.gt(now), paid, now);
+              loop.breakIf(start.add(cost).sub(now).gt(credit));
+              const found = state.ref('paid').compareExchange(paid, start.add(cost));
+              loop.continueIf(found.ne(paid));
+              over.set(0);
+              share.set({ tokens: batch - 1 });
+              loop.break();
+            });
+            $.if(over.ne(0), () => {
+              turnOn($, state, now, switchOn);
+            });
           });
         },
       );

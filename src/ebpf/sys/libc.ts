@@ -26,6 +26,7 @@ const indexToName = libc.func('const char *if_indextoname(unsigned int index, vo
 const socketFunction = libc.func('int socket(int domain, int type, int protocol)');
 const sendFunction = libc.func('long send(int fd, const void *data, size_t length, int flags)');
 const recvFunction = libc.func('long recv(int fd, void *data, size_t length, int flags)');
+const clockResolution = libc.func('int clock_getres(int clock, void *result)');
 const setAffinity = libc.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
 
 const errnoNames = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
@@ -127,6 +128,14 @@ export function pinToCpu(cpu: number, thread = 0): Result {
   const mask = Buffer.alloc(128);
   mask[cpu >> 3] = 1 << (cpu & 7);
   return result(setAffinity(thread, mask.length, mask) as number);
+}
+
+/** How long the kernel's tick is, in nanoseconds, or undefined where it does not say: the resolution of CLOCK_MONOTONIC_COARSE. */
+export function tickNanoseconds(): bigint | undefined {
+  const CLOCK_MONOTONIC_COARSE = 6;
+  const resolution = Buffer.alloc(16);
+  if (!result(clockResolution(CLOCK_MONOTONIC_COARSE, resolution) as number).ok) return undefined;
+  return resolution.readBigInt64LE(8);
 }
 
 /** Calls back when a descriptor becomes readable, on Node's event loop: nothing runs while nothing comes. */
