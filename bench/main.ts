@@ -1,14 +1,17 @@
-/** `npm run bench -- codegen|startup|ring|paths|capacity|lists|reload [--json]` */
+/** `npm run bench -- codegen|startup|ring|paths|capacity|lists|memory|reload [--json]` */
 import { capacity } from './capacity.ts';
 import { codegen } from './codegen.ts';
 import { ring } from './ring.ts';
 import { measureLists } from './lists.ts';
+import { measureMemory } from './memory.ts';
 import { measurePaths } from './paths.ts';
 import { measureReloads } from './reload.ts';
 import { startup } from './startup.ts';
 
 const [name, ...options] = process.argv.slice(2);
 const json = options.includes('--json');
+const given = options.find((option) => /^\d+$/.test(option));
+const count = given === undefined ? undefined : Number(given);
 
 /** The C twins are not compiled to dist; they lie in the source tree. */
 const TWINS = new URL('../../bench/clang', import.meta.url).pathname;
@@ -63,14 +66,15 @@ async function run(): Promise<void> {
         })),
       );
   } else if (name === 'reload') {
-    const count = Number(options.find((option) => /^\d+$/.test(option)) ?? 200);
-    console.log(JSON.stringify(await measureReloads(count)));
+    console.log(JSON.stringify(await measureReloads(count ?? 200)));
+  } else if (name === 'memory') {
+    console.log(JSON.stringify(measureMemory(count ?? 1_000_000_000)));
   } else if (name === 'lists') {
     console.log(JSON.stringify(measureLists()));
   } else if (name === 'ring') {
     console.log(JSON.stringify(await ring()));
   } else {
-    throw new Error('usage: npm run bench -- codegen|startup|ring|paths|capacity|lists|reload [--json]');
+    throw new Error('usage: npm run bench -- codegen|startup|ring|paths|capacity|lists|memory|reload [--json]');
   }
 }
 

@@ -2,6 +2,7 @@
  * `npm run bench -- paths`: nanoseconds a packet on each path through the program, by test run, beside a program that only returns,
  * the common design in C, and a C program that answers with a cookie and does nothing else. All in turn, medians.
  */
+import { readFileSync } from 'node:fs';
 import { BpfMap, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
 import {
   arrayMap,
@@ -83,6 +84,11 @@ interface Loaded extends Disposable {
   readonly data: Buffer;
 }
 
+interface LoadedPolicy extends Loaded {
+  /** What the kernel accounts for all maps together. */
+  readonly mapBytes: () => number;
+}
+
 interface Path {
   readonly name: string;
   readonly load: () => Loaded;
@@ -100,7 +106,15 @@ interface Options {
 
 const NO_LISTS: SourceLists = { allow: { v4: [], v6: [] }, deny: { v4: [], v6: [] } };
 
-function ours({ policy: input = {}, data = syn, rehearsal, clock, form, lists = NO_LISTS, verified }: Options): Loaded {
+function ours({
+  policy: input = {},
+  data = syn,
+  rehearsal,
+  clock,
+  form,
+  lists = NO_LISTS,
+  verified,
+}: Options): LoadedPolicy {
   const policy = resolvePolicy(input);
   const built = protection(policy, {
     lists: listCapacity(lists),
@@ -119,12 +133,21 @@ function ours({ policy: input = {}, data = syn, rehearsal, clock, form, lists = 
   return {
     program,
     data,
+    mapBytes: () => maps.all.reduce((sum, { fd }) => sum + lockedBytes(fd), 0),
     [Symbol.dispose]: () => {
       program[Symbol.dispose]();
       live[Symbol.dispose]();
       maps[Symbol.dispose]();
     },
   };
+}
+
+const lockedBytes = (fd: number): number =>
+  Number(/^memlock:\s+(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${String(fd)}`, 'utf8'))?.[1] ?? 0);
+
+/** The default policy, whose every SYN comes from another address. */
+export function challengedRandom(): LoadedPolicy {
+  return ours({ form: 'assign', rehearsal: { ...random, prepare: restore } });
 }
 
 function plain(spec: ProgramSpec): Loaded {
