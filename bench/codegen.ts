@@ -2,14 +2,12 @@
 import { BpfMap, compile, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
 import { slots } from '../src/ebpf/asm/instruction.ts';
 import type { CompiledCode } from '../src/ebpf/ir/compile.ts';
-import { attr, attribute } from '../src/ebpf/sys/attr.ts';
-import { command } from '../src/ebpf/sys/bpf.ts';
-import { addressOf } from '../src/ebpf/sys/libc.ts';
 import { ethernet, frame, ipv4, tcp } from '../src/net/build.ts';
 import { client, labDown, LAB_INTERFACE, labUp, namespaceOf, server } from '../lab/topology.ts';
 import { clangVersion, compileTwin, loadTwin, twinCode } from './clang/load.ts';
 import { type CodegenProgram, codegenPrograms } from './programs.ts';
 import { median, round } from './statistics.ts';
+import { timeProgram } from './time-program.ts';
 
 /** Where code lies in memory is luck worth some per cent, so both are loaded anew again and again, in alternating order. */
 const LOADS = 40;
@@ -26,23 +24,6 @@ export interface CodegenRow {
 }
 
 const syn = frame([ethernet(), ipv4(), tcp()], new Uint8Array(10));
-
-/**
- * Nanoseconds a run; timed from outside, because the kernel's own figure is rounded to whole ones. The program must be on
- * some interface: otherwise each test run registers it with the XDP dispatcher and waits for RCU, several milliseconds.
- */
-function time(fd: number, data: Buffer): number {
-  const frameBytes = Buffer.from(data);
-  const attributes = attribute(attr.testRun, {
-    programFd: fd,
-    dataSizeIn: frameBytes.length,
-    dataIn: addressOf(frameBytes),
-    repeat: RUNS,
-  });
-  const start = process.hrtime.bigint();
-  command('PROG_TEST_RUN', attributes, 'time program');
-  return Number(process.hrtime.bigint() - start) / RUNS;
-}
 
 /** Instructions as the kernel counts them: a wide load takes two. */
 function slotCount({ insns }: CompiledCode): number {
@@ -62,10 +43,10 @@ function timePairs({ spec }: CodegenProgram, object: Buffer, maps: readonly BpfM
   using second = oursFirst ? loadTheirs() : loadOurs();
   using _first = namespaceOf(client, LAB).run(() => XdpLink.attach(first, LAB_INTERFACE));
   using _second = namespaceOf(server, LAB).run(() => XdpLink.attach(second, LAB_INTERFACE));
-  time(first.fd, syn);
-  time(second.fd, syn);
+  timeProgram(first.fd, syn, RUNS);
+  timeProgram(second.fd, syn, RUNS);
   return Array.from({ length: PAIRS }, () => {
-    const [a, b] = [time(first.fd, syn), time(second.fd, syn)];
+    const [a, b] = [timeProgram(first.fd, syn, RUNS), timeProgram(second.fd, syn, RUNS)];
     return oursFirst ? { ours: a, clang: b } : { ours: b, clang: a };
   });
 }

@@ -18,9 +18,6 @@ import {
   type XdpBuilder,
   type XdpPacket,
 } from '../src/ebpf/language.ts';
-import { attr, attribute } from '../src/ebpf/sys/attr.ts';
-import { command } from '../src/ebpf/sys/bpf.ts';
-import { addressOf } from '../src/ebpf/sys/libc.ts';
 import { hostClock } from '../src/daemon/host-clock.ts';
 import { KernelMaps } from '../src/daemon/kernel-maps.ts';
 import { LiveLists, listCapacity, type SourceLists } from '../src/daemon/lists.ts';
@@ -28,13 +25,14 @@ import { DEFAULT_STACK, type Form } from '../src/dataplane/challenge.ts';
 import type { Clock } from '../src/dataplane/clock.ts';
 import { protection, type Rehearsal } from '../src/dataplane/program.ts';
 import { ethernet, frame, ipv4, tcp, udp } from '../src/net/build.ts';
-import { type TcpOption } from '../src/net/tcp-options.ts';
+import { LINUX_SYN_OPTIONS } from '../src/net/tcp-options.ts';
 import { resolvePolicy } from '../src/policy/policy.ts';
 import type { PolicyInput } from '../src/policy/schema.ts';
 import { client, LAB_INTERFACE, labDown, labUp, namespaceOf } from '../lab/topology.ts';
 import { compileTwin, loadTwin } from './clang/load.ts';
 import { randomNetworks } from './lists.ts';
 import { median, round } from './statistics.ts';
+import { timeProgram } from './time-program.ts';
 
 /** Many short rounds: on a machine with neighbours, a round is worth what lies beside it in time. */
 const ROUNDS = 13;
@@ -44,14 +42,7 @@ const RUNS = 150_000;
 const LAB = 'seawall-bench';
 const ENTRIES = 1 << 20;
 
-const LINUX: readonly TcpOption[] = [
-  { kind: 'mss', size: 1460 },
-  { kind: 'sackPermitted' },
-  { kind: 'timestamps', value: 0x01020304, echo: 0 },
-  { kind: 'nop' },
-  { kind: 'windowScale', shift: 7 },
-];
-const syn = frame([ethernet(), ipv4(), tcp({ options: LINUX })]);
+const syn = frame([ethernet(), ipv4(), tcp({ options: LINUX_SYN_OPTIONS })]);
 
 /** Any unicast address: the first octet is from 11 to 126. */
 const randomSource = ($: XdpBuilder): readonly Int<64>[] => {
@@ -125,7 +116,7 @@ function ours({
   const maps = KernelMaps.create(built.maps, policy);
   const live = new LiveLists(maps, built.maps, lists);
   if (verified) {
-    // Every place of every line holds whoever asks: the tag is what the look-up compares, and one source is enough.
+    // As if somebody had proved himself lately: the look-up is made.
     const always = { challengedUntil: 0n, verifiedUntil: 2n ** 63n, spare: new Uint8Array(48) };
     maps.get(built.maps.activity).update(0, always);
   }
@@ -205,7 +196,10 @@ function paths(twins: string): readonly Path[] {
     {
       name: 'dropped by sanity',
       load: () =>
-        ours({ policy: off, data: frame([ethernet(), ipv4(), tcp({ options: LINUX, flags: ['SYN', 'FIN'] })]) }),
+        ours({
+          policy: off,
+          data: frame([ethernet(), ipv4(), tcp({ options: LINUX_SYN_OPTIONS, flags: ['SYN', 'FIN'] })]),
+        }),
     },
     {
       name: 'challenged (assign), random sources',
@@ -232,18 +226,7 @@ function restoreLonger($: XdpBuilder, packet: XdpPacket): void {
   restore($, packet);
 }
 
-function time({ program, data }: Loaded): number {
-  const bytes = Buffer.from(data);
-  const attributes = attribute(attr.testRun, {
-    programFd: program.fd,
-    dataSizeIn: bytes.length,
-    dataIn: addressOf(bytes),
-    repeat: RUNS,
-  });
-  const start = process.hrtime.bigint();
-  command('PROG_TEST_RUN', attributes, 'time program');
-  return Number(process.hrtime.bigint() - start) / RUNS;
-}
+const time = ({ program, data }: Loaded): number => timeProgram(program.fd, data, RUNS);
 
 export interface PathsResult {
   readonly floorNs: number;

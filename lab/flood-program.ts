@@ -16,6 +16,7 @@ import { addressBytes, ipv4Number } from '../src/net/address.ts';
 import { frame, ethernet, ipv4, ipv6, tcp } from '../src/net/build.ts';
 import { foldSum, halves, pseudoHeaderSum, sumWords } from '../src/net/checksum.ts';
 import { ETH_P, Eth, IPPROTO, Ipv4, Ipv6, Tcp } from '../src/net/headers.ts';
+import { LINUX_SYN_OPTIONS } from '../src/net/tcp-options.ts';
 
 /** `one` source, a number of them, or any address at all. */
 export type FloodSources = 'one' | 'random' | number;
@@ -46,20 +47,13 @@ const swapSum = (sum: number): number => ((sum & 0xff) << 8) | (sum >> 8);
 
 /** The SYN that is sent again and again: what a Linux client sends, all options included. */
 export function floodFrame({ mac, address, port }: FloodTarget, sourceMac: string): Buffer {
-  const options = [
-    { kind: 'mss', size: 1460 },
-    { kind: 'sackPermitted' },
-    { kind: 'timestamps', value: 0x01020304, echo: 0 },
-    { kind: 'nop' },
-    { kind: 'windowScale', shift: 7 },
-  ] as const;
   const network = address.includes(':')
     ? ipv6({ src: '::', dst: address })
     : ipv4({ src: '0.0.0.0', dst: address, checksum: 0 });
   return frame([
     ethernet({ src: sourceMac, dst: mac }),
     network,
-    tcp({ source: 0, dest: port, seq: 0, flags: ['SYN'], options, checksum: 0 }),
+    tcp({ source: 0, dest: port, seq: 0, flags: ['SYN'], options: LINUX_SYN_OPTIONS, checksum: 0 }),
   ]);
 }
 

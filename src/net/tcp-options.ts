@@ -68,3 +68,12 @@ function decodeOption(number: number, data: Buffer): TcpOption {
   }
   return { kind: 'other', number, data: Uint8Array.from(data) };
 }
+
+/** The options of a Linux client's SYN, in its order. */
+export const LINUX_SYN_OPTIONS: readonly TcpOption[] = [
+  { kind: 'mss', size: 1460 },
+  { kind: 'sackPermitted' },
+  { kind: 'timestamps', value: 0x01020304, echo: 0 },
+  { kind: 'nop' },
+  { kind: 'windowScale', shift: 7 },
+];

@@ -13,6 +13,12 @@ import { describeAsRoot } from '../support/as-root.ts';
 import { fetchPage, httpServer, on, Running, seawall, seawallOn } from '../support/cli.ts';
 
 const serverNamespace = new Netns('seawall-server');
+/** Signals every `seawall run` on the server. */
+function signalRuns(signal: NodeJS.Signals): void {
+  for (const pid of serverNamespace.processes()) {
+    if (readFileSync(`/proc/${String(pid)}/cmdline`, 'latin1').includes('main.js\0run')) process.kill(pid, signal);
+  }
+}
 const attached = (): object => serverNamespace.run(() => readInterface(interfaceIndex('eth0')!).xdp);
 
 describe('help and mistakes', () => {
@@ -207,9 +213,7 @@ describeAsRoot('in the lab', () => {
     const run = Running.seawallOn('server', 'run', '-i', 'eth0', '--rate', '1/h', '--challenge', 'off');
     await run.until(/protecting/);
     expect(Array.from({ length: 6 }, () => fetchPage())).toEqual([true, true, true, true, true, false]);
-    for (const pid of serverNamespace.processes()) {
-      if (readFileSync(`/proc/${String(pid)}/cmdline`, 'latin1').includes('main.js\0run')) process.kill(pid, 'SIGKILL');
-    }
+    signalRuns('SIGKILL');
     await run.ended();
     expect(attached()).not.toEqual({});
     expect(fetchPage()).toBe(false);
@@ -232,10 +236,7 @@ describeAsRoot('in the lab', () => {
     await run.until(/protecting/);
     expect(fetchPage()).toBe(true);
     const hangUp = (): void => {
-      for (const pid of serverNamespace.processes()) {
-        if (readFileSync(`/proc/${String(pid)}/cmdline`, 'latin1').includes('main.js\0run'))
-          process.kill(pid, 'SIGHUP');
-      }
+      signalRuns('SIGHUP');
     };
     write('[lists]\ndeny = ["10.0.0.0/8"]\n\n[challenge]\nmode = "offf"\n');
     hangUp();

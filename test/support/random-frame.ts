@@ -1,7 +1,7 @@
 /** Frames of every shape: right ones, odd ones and broken ones, from a seed. */
 import { ethernet, frame, ipv4, ipv6, ipv6Extension, type Layer, tcp, udp, vlan } from '../../src/net/build.ts';
 import { IPPROTO, TCP_FLAG } from '../../src/net/headers.ts';
-import { encodeTcpOptions, type TcpOption } from '../../src/net/tcp-options.ts';
+import { encodeTcpOptions, LINUX_SYN_OPTIONS, type TcpOption } from '../../src/net/tcp-options.ts';
 
 /** A small random generator with a seed (mulberry32). */
 export class Random {
@@ -36,13 +36,6 @@ const DESTINATIONS4 = ['10.0.0.10', '10.0.0.11', '192.0.2.80'];
 const DESTINATIONS6 = ['fd00::10', 'fd00::11', '2001:db8::80'];
 const PORTS = [80, 443, 8000, 8050, 8100, 22, 0, 65_535];
 
-const LINUX: readonly TcpOption[] = [
-  { kind: 'mss', size: 1460 },
-  { kind: 'sackPermitted' },
-  { kind: 'timestamps', value: 0x01020304, echo: 0 },
-  { kind: 'nop' },
-  { kind: 'windowScale', shift: 7 },
-];
 const WINDOWS: readonly TcpOption[] = [
   { kind: 'mss', size: 1440 },
   { kind: 'nop' },
@@ -54,7 +47,7 @@ const WINDOWS: readonly TcpOption[] = [
 
 function options(random: Random): readonly TcpOption[] | Uint8Array {
   const kind = random.below(8);
-  if (kind < 3) return LINUX;
+  if (kind < 3) return LINUX_SYN_OPTIONS;
   if (kind === 3) return WINDOWS;
   if (kind === 4) return [];
   if (kind === 5) {
