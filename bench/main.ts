@@ -1,4 +1,4 @@
-/** `npm run bench -- codegen|startup|ring|paths|capacity|lists|memory|reload [--json]` */
+/** `npm run bench -- codegen|startup|ring|paths|capacity|lists|memory|reload|stalls [--json]` */
 import { capacity } from './capacity.ts';
 import { codegen } from './codegen.ts';
 import { ring } from './ring.ts';
@@ -6,6 +6,7 @@ import { measureLists } from './lists.ts';
 import { measureMemory } from './memory.ts';
 import { measurePaths } from './paths.ts';
 import { measureReloads } from './reload.ts';
+import { measureStalls } from './stalls.ts';
 import { startup } from './startup.ts';
 
 const [name, ...options] = process.argv.slice(2);
@@ -67,6 +68,8 @@ async function run(): Promise<void> {
       );
   } else if (name === 'reload') {
     console.log(JSON.stringify(await measureReloads(count ?? 200)));
+  } else if (name === 'stalls') {
+    console.log(JSON.stringify(measureStalls()));
   } else if (name === 'memory') {
     console.log(JSON.stringify(measureMemory(count ?? 1_000_000_000)));
   } else if (name === 'lists') {
@@ -74,7 +77,7 @@ async function run(): Promise<void> {
   } else if (name === 'ring') {
     console.log(JSON.stringify(await ring()));
   } else {
-    throw new Error('usage: npm run bench -- codegen|startup|ring|paths|capacity|lists|memory|reload [--json]');
+    throw new Error('usage: npm run bench -- codegen|startup|ring|paths|capacity|lists|memory|reload|stalls [--json]');
   }
 }
 
