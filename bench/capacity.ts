@@ -15,7 +15,7 @@ import { client, LAB_INTERFACE, labDown, labUp, namespaceOf, POOL, server } from
 import { BpfMap, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
 import { lruHash, u32, u64, XDP, xdp } from '../src/ebpf/language.ts';
 import { type PolicyInput, protect } from '../src/index.ts';
-import { Eth } from '../src/net/headers.ts';
+import { Eth, Ipv4 } from '../src/net/headers.ts';
 import { compileTwin, loadTwin } from './clang/load.ts';
 import { median, round } from './statistics.ts';
 
@@ -27,8 +27,9 @@ const FEW_SECONDS = 5;
 const MANY_SECONDS = 40;
 const PER_SECOND = 50;
 const RATES = [300_000, 1_000_000, 1_500_000, 2_500_000];
-/** What counts as serving clients. */
+/** What counts as serving clients, and the share of the flood that must have come in for that to say anything. */
 const GOOD = 0.999;
+const RECEIVED = 0.95;
 const ENTRIES = 1 << 20;
 const there = namespaceOf(server, LAB);
 const here = namespaceOf(client, LAB);
@@ -75,11 +76,14 @@ function attached(program: Program, maps: readonly BpfMap[] = []): Disposable {
 const guarded = (policy: PolicyInput) => (): Disposable => there.run(() => protect(LAB_INTERFACE, policy));
 const passing = xdp('passing', () => XDP.PASS);
 const dropping = xdp('dropping', () => XDP.DROP);
-/** Sends every frame back as it came: what any answer costs, whatever is in it. */
+/** Sends every frame back to where it says it came from: what any answer costs, whatever is in it. */
 const bouncing = xdp('bouncing', (_$, packet) => {
-  const eth = packet.peek(Eth).orExit(XDP.DROP);
+  const eth = packet.take(Eth).orExit(XDP.DROP);
   const mac = eth.dst;
   eth.set({ dst: eth.src, src: mac });
+  const ip = packet.take(Ipv4).orExit(XDP.DROP);
+  const address = ip.daddr;
+  ip.set({ daddr: ip.saddr, saddr: address });
   return XDP.TX;
 });
 
@@ -196,8 +200,10 @@ export interface CapacityRow {
 }
 
 function highest(legit: readonly Legit[]): number {
-  const good = legit.filter(({ pool, office }) => pool >= GOOD && office >= GOOD).map(({ rate }) => rate);
-  return Math.max(0, ...good);
+  const good = legit.filter(
+    ({ pool, office, offered, received }) => pool >= GOOD && office >= GOOD && received >= RECEIVED * offered,
+  );
+  return Math.max(0, ...good.map(({ rate }) => rate));
 }
 
 export async function capacity(twins: string, withClients: boolean): Promise<CapacityRow[]> {

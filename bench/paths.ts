@@ -25,6 +25,7 @@ import { DEFAULT_STACK, type Form } from '../src/dataplane/challenge.ts';
 import type { Clock } from '../src/dataplane/clock.ts';
 import { protection, type Rehearsal } from '../src/dataplane/program.ts';
 import { ethernet, frame, ipv4, tcp, udp } from '../src/net/build.ts';
+import { parseFrame } from '../src/net/parse.ts';
 import { LINUX_SYN_OPTIONS } from '../src/net/tcp-options.ts';
 import { resolvePolicy } from '../src/policy/policy.ts';
 import type { PolicyInput } from '../src/policy/schema.ts';
@@ -92,20 +93,11 @@ interface Options {
   readonly clock?: Clock;
   readonly form?: Form;
   readonly lists?: SourceLists;
-  readonly verified?: boolean;
 }
 
 const NO_LISTS: SourceLists = { allow: { v4: [], v6: [] }, deny: { v4: [], v6: [] } };
 
-function ours({
-  policy: input = {},
-  data = syn,
-  rehearsal,
-  clock,
-  form,
-  lists = NO_LISTS,
-  verified,
-}: Options): LoadedPolicy {
+function ours({ policy: input = {}, data = syn, rehearsal, clock, form, lists = NO_LISTS }: Options): LoadedPolicy {
   const policy = resolvePolicy(input);
   const built = protection(policy, {
     lists: listCapacity(lists),
@@ -115,11 +107,6 @@ function ours({
   });
   const maps = KernelMaps.create(built.maps, policy);
   const live = new LiveLists(maps, built.maps, lists);
-  if (verified) {
-    // As if somebody had proved himself lately: the look-up is made.
-    const always = { challengedUntil: 0n, verifiedUntil: 2n ** 63n, spare: new Uint8Array(48) };
-    maps.get(built.maps.activity).update(0, always);
-  }
   const program = Program.load(built.program, { maps: maps.all });
   return {
     program,
@@ -139,6 +126,21 @@ const lockedBytes = (fd: number): number =>
 /** The default policy, whose every SYN comes from another address. */
 export function challengedRandom(): LoadedPolicy {
   return ours({ form: 'assign', rehearsal: { ...random, prepare: restore } });
+}
+
+/** A source that has proved itself, and sends more than its wide limit. */
+function verified(): Loaded {
+  const loaded = ours({ policy: always, form: 'reset' });
+  const { ip, tcp: answer } = parseFrame(loaded.program.testRun({ data: syn }).data);
+  const reset = frame([
+    ethernet(),
+    ipv4({ src: ip!.dst, dst: ip!.src }),
+    tcp({ source: answer!.dest, dest: answer!.source, seq: answer!.ack, flags: ['RST'] }),
+  ]);
+  loaded.program.testRun({ data: reset });
+  const { verdict } = loaded.program.testRun({ data: syn });
+  if (verdict !== XDP.PASS.code) throw new Error(`verify a source: its SYN got verdict ${String(verdict)}`);
+  return loaded;
 }
 
 function plain(spec: ProgramSpec): Loaded {
@@ -209,10 +211,7 @@ function paths(twins: string): readonly Path[] {
       name: 'challenged (kernel), random sources',
       load: () => ours({ policy: always, form: 'kernel', rehearsal: { ...random, prepare: restoreLonger } }),
     },
-    {
-      name: 'asked whether verified, random sources',
-      load: () => ours({ policy: { challenge: { mode: 'auto' } }, form: 'reset', rehearsal: random, verified: true }),
-    },
+    { name: 'verified, one source', load: verified },
     { name: 'C: common design, one source', load: () => twin(`${twins}/common_one.c`) },
     { name: 'C: common design, random sources', load: () => twin(`${twins}/common_random.c`) },
     { name: COOKIE_TWIN, load: () => twin(`${twins}/cookie.c`) },
