@@ -25,7 +25,7 @@ it.each([
   [PRICE + 1, 3],
   [5 * PRICE, 0],
   [5 * PRICE - 1, 0],
-  [0, 5],
+  [1, 4],
 ])('a cell %i ticks ahead leaves %i tokens', (after, tokens) => {
   expect(synReport(event('within-limit', after), resolvePolicy())).toMatchObject({
     source: '10.0.0.1',
@@ -37,6 +37,7 @@ it.each([
 });
 
 it('says nothing of tokens where the bucket was not asked, and passes in a dry run', () => {
-  expect(synReport(event('land'), resolvePolicy())).not.toHaveProperty('tokensLeft');
+  for (const reason of ['land', 'over-service', 'challenged'] as const)
+    expect(synReport(event(reason), resolvePolicy())).not.toHaveProperty('tokensLeft');
   expect(synReport(event('over-source'), resolvePolicy({ 'dry-run': true })).verdict).toBe('pass');
 });
