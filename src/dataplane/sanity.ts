@@ -9,10 +9,25 @@ import { Present, type SynOptions } from './syn-options.ts';
 
 type Build = <R>($: Builder<R>, segment: Segment, options: SynOptions) => Condition | undefined;
 
+/** Flags that a SYN has no business with. */
+const FLAGS = { 'syn-fin': TCP_FLAG.FIN, 'syn-rst': TCP_FLAG.RST, 'syn-urg': TCP_FLAG.URG };
+/** Numbers that are zero in what real clients send. */
+const ZEROS = {
+  'syn-ack-number': ({ tcp }: Segment) => tcp.ack.raw(),
+  'syn-fragment': ({ fragmented }: Segment) => fragmented,
+  'bad-options': (_segment: Segment, { sound }: SynOptions) => sound.xor(1),
+};
+/** The windows that tools are known by. */
+const WINDOWS = { hping: 512, masscan: 1024, zmap: 65_535 };
+
 const hasFlag =
-  (bit: number): Build =>
+  (name: keyof typeof FLAGS): Build =>
   (_$, { tcp }) =>
-    tcp.flags.hasAny(bit);
+    tcp.flags.hasAny(FLAGS[name]);
+const isNotZero =
+  (name: keyof typeof ZEROS): Build =>
+  (_$, segment, options) =>
+    ZEROS[name](segment, options).ne(0);
 
 /** In the register, the first byte of an address in memory is the lowest. */
 const firstByte = (word: Int<64>): Int<64> => word.and(0xff);
@@ -33,12 +48,12 @@ const badSource: Build = (_$, { family, source }) => {
 };
 
 const CHECKS: Record<SanityCheck, Build> = {
-  'syn-fin': hasFlag(TCP_FLAG.FIN),
-  'syn-rst': hasFlag(TCP_FLAG.RST),
-  'syn-urg': hasFlag(TCP_FLAG.URG),
+  'syn-fin': hasFlag('syn-fin'),
+  'syn-rst': hasFlag('syn-rst'),
+  'syn-urg': hasFlag('syn-urg'),
   'syn-payload': (_$, { length }, options) => length.gt(options.length.add(20)),
-  'syn-ack-number': (_$, { tcp }) => tcp.ack.ne(0),
-  'syn-fragment': (_$, { fragmented }) => fragmented.ne(0),
+  'syn-ack-number': isNotZero('syn-ack-number'),
+  'syn-fragment': isNotZero('syn-fragment'),
   'null-port': (_$, { tcp }) => tcp.source.eq(0).or(tcp.dest.eq(0)),
   land: (_$, { source, destination }) => {
     const to = destination();
@@ -47,39 +62,25 @@ const CHECKS: Record<SanityCheck, Build> = {
       .reduce((all, one) => all.and(one));
   },
   'bad-source': badSource,
-  'bad-options': (_$, _segment, { sound }) => sound.eq(0),
+  'bad-options': isNotZero('bad-options'),
   'ip-checksum': (_$, { ipv4 }) => ipv4 && isWholeSum(ipv4.sum()).not(),
-  hping: (_$, { tcp }, { length }) => tcp.window.eq(512).and(length.eq(0)),
+  hping: (_$, { tcp }, { length }) => tcp.window.eq(WINDOWS.hping).and(length.eq(0)),
   masscan: (_$, { tcp, destination, ipv4 }) => {
     if (!ipv4) return undefined;
     const address = destination()[0]!.u32();
     // The low half of a number in network order is the upper half of the register.
     const folded = address.xor(tcp.seq.raw()).shr(16).xor(tcp.dest.raw().u32());
-    return tcp.window.eq(1024).and(ipv4.header.id.raw().u32().eq(folded));
+    return tcp.window.eq(WINDOWS.masscan).and(ipv4.header.id.raw().u32().eq(folded));
   },
   zmap: (_$, { tcp, ipv4 }, { present }) => {
     if (!ipv4) return undefined;
     return ipv4.header.id
       .eq(54_321)
-      .and(tcp.window.eq(65_535))
+      .and(tcp.window.eq(WINDOWS.zmap))
       .and(present.and(~Present.MSS & 0xff).eq(0));
   },
   mirai: (_$, { tcp, destination, ipv4 }) => (ipv4 ? tcp.seq.raw().u64().eq(destination()[0]!) : undefined),
 };
-
-const FLAGS: Partial<Record<SanityCheck, number>> = {
-  'syn-fin': TCP_FLAG.FIN,
-  'syn-rst': TCP_FLAG.RST,
-  'syn-urg': TCP_FLAG.URG,
-};
-/** Numbers that are zero in what real clients send. */
-const ZEROS: Partial<Record<SanityCheck, (segment: Segment, options: SynOptions) => Int<32>>> = {
-  'syn-ack-number': ({ tcp }) => tcp.ack.raw(),
-  'syn-fragment': ({ fragmented }) => fragmented,
-  'bad-options': (_segment, { sound }) => sound.xor(1),
-};
-/** The windows that tools are known by. */
-const WINDOWS: Partial<Record<SanityCheck, number>> = { hping: 512, masscan: 1024, zmap: 65_535 };
 
 /** Not 0 where some check may find something; asking this costs less than asking them one by one. */
 function suspicion<R>($: Builder<R>, names: readonly SanityCheck[], segment: Segment, options: SynOptions): Int<32> {

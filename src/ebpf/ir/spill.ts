@@ -18,6 +18,7 @@ export interface SpillRequest {
 }
 
 const RELOAD = Class.LDX | Mode.MEM | Size.DW;
+const SPILL = Class.STX | Mode.MEM | Size.DW;
 const CONSTANTS = new Set<number>([LD_IMM64, Class.ALU64 | Alu.mov, Class.ALU | Alu.mov]);
 /** A loaded register is not kept for a use that is further away, in instructions. */
 const REACH = 64;
@@ -104,10 +105,10 @@ export function spill(fn: MachineFunction, { spilled, edges, unspillable, loaded
   let standIns = new Map<number, StandIn>();
   let place = 0;
 
-  const access = (opcode: number, register: number, stand: number, { site }: Instruction): Instruction =>
-    opcode === RELOAD
-      ? instruction(RELOAD, { dst: stand, src: FRAME_POINTER, slot: slots.get(register)!, site, note: 'reload' })
-      : instruction(opcode, { dst: FRAME_POINTER, src: stand, slot: slots.get(register)!, site, note: 'spill' });
+  const load = (register: number, stand: number, { site }: Instruction): Instruction =>
+    instruction(RELOAD, { dst: stand, src: FRAME_POINTER, slot: slots.get(register)!, site, note: 'reload' });
+  const store = (register: number, stand: number, { site }: Instruction): Instruction =>
+    instruction(SPILL, { dst: FRAME_POINTER, src: stand, slot: slots.get(register)!, site, note: 'spill' });
   /** Whether a register has its final value wherever this place is reached. */
   const settled = (register: number, block: MachineBlock, index: number): boolean => {
     const { block: home, last } = definitions.get(register)!;
@@ -141,8 +142,8 @@ export function spill(fn: MachineFunction, { spilled, edges, unspillable, loaded
       }
       if (defs.includes(register) || !settled(register, block, index)) {
         const stand = forOnce();
-        if (uses.includes(register)) before.push(access(RELOAD, register, stand, insn));
-        if (defs.includes(register)) after.push(access(Class.STX | Mode.MEM | Size.DW, register, stand, insn));
+        if (uses.includes(register)) before.push(load(register, stand, insn));
+        if (defs.includes(register)) after.push(store(register, stand, insn));
         names.set(register, stand);
         continue;
       }
@@ -151,7 +152,7 @@ export function spill(fn: MachineFunction, { spilled, edges, unspillable, loaded
         known = { register: fn.nextVReg++, block: block.id, last: place };
         standIns.set(register, known);
         loaded.add(known.register);
-        before.push(access(RELOAD, register, known.register, insn));
+        before.push(load(register, known.register, insn));
       }
       known.last = place;
       names.set(register, known.register);
