@@ -3,20 +3,19 @@
  * otherwise; and how legitimate clients fare beside. The generator runs at full speed on a core that also does the whole receive path in
  * softirq; for the clients, the receiving interface has a thread and a core of its own, and clients run on either core.
  */
-import { type ChildProcess, execFileSync, fork } from 'node:child_process';
-import { once } from 'node:events';
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Attempt } from '../lab/clients.ts';
 import type { FloodOptions, FloodReport } from '../lab/flood.ts';
 import type { FloodSources } from '../lab/flood-program.ts';
 import { RECEIVING_CPU, SENDING_CPU, threadReceive } from '../lab/placement.ts';
 import { client, LAB_INTERFACE, labDown, labUp, namespaceOf, POOL, server } from '../lab/topology.ts';
-import { BpfMap, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
-import { lruHash, u32, u64, XDP, xdp } from '../src/ebpf/language.ts';
+import { Workers } from '../lab/workers.ts';
+import { type BpfMap, Program, XdpLink } from '../src/ebpf/index.ts';
+import { XDP, xdp } from '../src/ebpf/language.ts';
 import { type PolicyInput, protect } from '../src/index.ts';
 import { Eth, Ipv4 } from '../src/net/headers.ts';
-import { compileTwin, loadTwin } from './clang/load.ts';
+import { loadCommonDesign } from './clang/load.ts';
 import { median, round } from './statistics.ts';
 
 const LAB = 'seawall-capacity';
@@ -30,10 +29,8 @@ const RATES = [300_000, 1_000_000, 1_500_000, 2_500_000];
 /** What counts as serving clients, and the share of the flood that must have come in for that to say anything. */
 const GOOD = 0.999;
 const RECEIVED = 0.95;
-const ENTRIES = 1 << 20;
 const there = namespaceOf(server, LAB);
 const here = namespaceOf(client, LAB);
-const worker = (name: string): string => fileURLToPath(new URL(`../lab/${name}`, import.meta.url));
 
 /** What stands between flood and server, until it is disposed of. */
 interface Defence {
@@ -88,11 +85,8 @@ const bouncing = xdp('bouncing', (_$, packet) => {
 });
 
 function commonDesign(twins: string): Disposable {
-  const maps = [
-    BpfMap.create(lruHash('tokens', { key: u32, value: u32, maxEntries: ENTRIES })),
-    BpfMap.create(lruHash('refills', { key: u32, value: u64, maxEntries: ENTRIES })),
-  ];
-  return attached(loadTwin(compileTwin(`${twins}/common_one.c`), maps), maps);
+  const { program, maps } = loadCommonDesign(`${twins}/common_one.c`);
+  return attached(program, maps);
 }
 
 const HASHLIMIT =
@@ -141,19 +135,9 @@ function both(first: Disposable, second: Disposable): Disposable {
   };
 }
 
-function start(script: string, args: readonly string[], cpu: number): ChildProcess {
-  const child = here.run(() => fork(worker(script), args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }));
-  pinToCpu(cpu, child.pid);
-  return child;
-}
-
-async function message<T>(child: ChildProcess): Promise<T> {
-  const [value] = (await once(child, 'message')) as [T];
-  return value;
-}
-
-async function flood(options: Omit<FloodOptions, 'lab'>): Promise<FloodReport> {
-  return await message(start('flooder.js', [JSON.stringify({ ...options, lab: LAB })], SENDING_CPU));
+async function flood(workers: Workers, options: Omit<FloodOptions, 'lab'>): Promise<FloodReport> {
+  const flooder = workers.start(here, './flooder.js', [JSON.stringify({ ...options, lab: LAB })], SENDING_CPU);
+  return await workers.message(flooder, 'flood');
 }
 
 interface Legit {
@@ -166,14 +150,14 @@ interface Legit {
   readonly office: number;
 }
 
-async function legitimate(rate: number, clientSeconds: number): Promise<Legit> {
+async function legitimate(workers: Workers, rate: number, clientSeconds: number): Promise<Legit> {
   threadReceive(there);
-  const flooding = flood({ rate, sources: 'random', seconds: clientSeconds + 3 });
+  const flooding = flood(workers, { rate, sources: 'random', seconds: clientSeconds + 3 });
   await new Promise((resolve) => setTimeout(resolve, 1000));
   const placements = [...new Set([SENDING_CPU, RECEIVING_CPU])];
   const share = async (cpu: number, first: number): Promise<number> => {
     const args = [`http://${server.ipv4}/`, PER_SECOND / placements.length, clientSeconds, first].map(String);
-    const attempts = await message<Attempt[]>(start('clients.js', args, cpu));
+    const attempts = await workers.message<Attempt[]>(workers.start(here, './clients.js', args, cpu), 'clients');
     return attempts.filter(({ succeeded }) => succeeded).length / attempts.length;
   };
   const [pool, office] = await Promise.all([
@@ -209,12 +193,9 @@ function highest(legit: readonly Legit[]): number {
 export async function capacity(twins: string, withClients: boolean): Promise<CapacityRow[]> {
   labDown(LAB);
   labUp(LAB);
-  const http = there.run(() =>
-    fork(worker('http-server.js'), ['80'], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }),
-  );
+  using workers = new Workers();
   try {
-    await once(http, 'message');
-    pinToCpu(RECEIVING_CPU, http.pid);
+    await workers.message(workers.start(there, './http-server.js', ['80'], RECEIVING_CPU), 'HTTP server');
     there.run(() => {
       writeFileSync('/proc/sys/net/ipv4/tcp_syncookies', '1');
     });
@@ -224,7 +205,7 @@ export async function capacity(twins: string, withClients: boolean): Promise<Cap
       for (const { name, raise } of all) {
         using _defence = raise();
         for (const sources of ['one', 'random'] as const satisfies readonly FloodSources[]) {
-          const { received, seconds } = await flood({ rate: 50_000_000, sources, seconds: SECONDS });
+          const { received, seconds } = await flood(workers, { rate: 50_000_000, sources, seconds: SECONDS });
           taken.get(name)![sources].push(received / seconds);
         }
       }
@@ -236,7 +217,7 @@ export async function capacity(twins: string, withClients: boolean): Promise<Cap
       if (withClients && serves) {
         for (const rate of RATES) {
           using _defence = raise();
-          legit.push(await legitimate(rate, challenges ? MANY_SECONDS : FEW_SECONDS));
+          legit.push(await legitimate(workers, rate, challenges ? MANY_SECONDS : FEW_SECONDS));
         }
       }
       rows.push({
@@ -248,7 +229,6 @@ export async function capacity(twins: string, withClients: boolean): Promise<Cap
     }
     return rows;
   } finally {
-    http.kill('SIGKILL');
     labDown(LAB);
   }
 }

@@ -3,12 +3,11 @@
  * the common design in C, and a C program that answers with a cookie and does nothing else. All in turn, medians.
  */
 import { readFileSync } from 'node:fs';
-import { BpfMap, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
+import { pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
 import {
   arrayMap,
   array,
   type Int,
-  lruHash,
   type ProgramSpec,
   struct,
   u32,
@@ -29,8 +28,9 @@ import { parseFrame } from '../src/net/parse.ts';
 import { LINUX_SYN_OPTIONS } from '../src/net/tcp-options.ts';
 import { resolvePolicy } from '../src/policy/policy.ts';
 import type { PolicyInput } from '../src/policy/schema.ts';
+import { randomAddress } from '../lab/flood-program.ts';
 import { client, LAB_INTERFACE, labDown, labUp, namespaceOf } from '../lab/topology.ts';
-import { compileTwin, loadTwin } from './clang/load.ts';
+import { loadCommonDesign } from './clang/load.ts';
 import { randomNetworks } from './lists.ts';
 import { median, round } from './statistics.ts';
 import { timeProgram } from './time-program.ts';
@@ -41,15 +41,10 @@ const ROUNDS = 13;
 const LOADS = 3;
 const RUNS = 150_000;
 const LAB = 'seawall-bench';
-const ENTRIES = 1 << 20;
 
 const syn = frame([ethernet(), ipv4(), tcp({ options: LINUX_SYN_OPTIONS })]);
 
-/** Any unicast address: the first octet is from 11 to 126. */
-const randomSource = ($: XdpBuilder): readonly Int<64>[] => {
-  const random = $.randomU32();
-  return [random.shr(8).shl(8).or(random.shr(24).mod(116).add(11)).u64()];
-};
+const randomSource = ($: XdpBuilder): readonly Int<64>[] => [randomAddress($).u64()];
 
 /** The time leaps on by a second at each look, and is paid for like the real one: every bucket is always full. */
 const leap = arrayMap('leap', { value: u64, maxEntries: 1 });
@@ -149,11 +144,7 @@ function plain(spec: ProgramSpec): Loaded {
 }
 
 function twin(source: string): Loaded {
-  const maps = [
-    BpfMap.create(lruHash('tokens', { key: u32, value: u32, maxEntries: ENTRIES })),
-    BpfMap.create(lruHash('refills', { key: u32, value: u64, maxEntries: ENTRIES })),
-  ];
-  const program = loadTwin(compileTwin(source), maps);
+  const { program, maps } = loadCommonDesign(source);
   return {
     program,
     data: syn,

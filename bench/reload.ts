@@ -1,9 +1,8 @@
 /** `npm run bench -- reload [COUNT]`: reloads under a flood: how long each takes, and whether anybody who is real fails meanwhile. */
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import type { Attempt } from '../lab/clients.ts';
 import { client, LAB_INTERFACE, labDown, labUp, namespaceOf, server } from '../lab/topology.ts';
+import { Workers } from '../lab/workers.ts';
 import { protect } from '../src/index.ts';
 import { median, round } from './statistics.ts';
 
@@ -14,15 +13,11 @@ const PER_SECOND = 25;
 export async function measureReloads(count: number): Promise<object> {
   const there = namespaceOf(server, LAB);
   const here = namespaceOf(client, LAB);
-  const start = (script: string, ...args: string[]) =>
-    fork(fileURLToPath(new URL(`../lab/${script}`, import.meta.url)), args, {
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    });
   labDown(LAB);
   labUp(LAB);
-  const http = there.run(() => start('http-server.js', '80'));
+  using workers = new Workers();
   try {
-    await once(http, 'message');
+    await workers.message(workers.start(there, './http-server.js', ['80']), 'HTTP server');
     using protection = there.run(() => protect(LAB_INTERFACE, {}));
     const times: number[] = [];
     const attempts: Attempt[] = [];
@@ -32,11 +27,9 @@ export async function measureReloads(count: number): Promise<object> {
     for (let done = 0; done < count;) {
       const seconds = 20;
       const options = { rate: FLOOD, sources: 'random', seconds: seconds + 4, lab: LAB };
-      const flood = here.run(() => start('flooder.js', JSON.stringify(options)));
-      const clients = here.run(() =>
-        start('clients.js', `http://${server.ipv4}/`, String(PER_SECOND), String(seconds), '0'),
-      );
-      const finished = once(clients, 'message') as Promise<[Attempt[]]>;
+      const flood = workers.start(here, './flooder.js', [JSON.stringify(options)]);
+      const args = [`http://${server.ipv4}/`, PER_SECOND, seconds, 0].map(String);
+      const finished = workers.message<Attempt[]>(workers.start(here, './clients.js', args), 'clients');
       const end = performance.now() + seconds * 1000;
       while (done < count && performance.now() < end) {
         const began = performance.now();
@@ -51,8 +44,7 @@ export async function measureReloads(count: number): Promise<object> {
         before = now;
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
-      const [results] = await finished;
-      attempts.push(...results);
+      attempts.push(...(await finished));
       await once(flood, 'exit');
     }
     return {
@@ -66,7 +58,6 @@ export async function measureReloads(count: number): Promise<object> {
       challenged: Number(before.reasons.challenged),
     };
   } finally {
-    http.kill('SIGKILL');
     labDown(LAB);
   }
 }

@@ -1,15 +1,13 @@
 /** The whole story in one run: a server, its clients, a flood; first unprotected, then protected, all else being equal. */
-import { type ChildProcess, fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
-import { enableRunStatistics, pinToCpu, Program, XdpLink } from '../src/ebpf/index.ts';
+import { enableRunStatistics, Program, XdpLink } from '../src/ebpf/index.ts';
 import { protect } from '../src/index.ts';
 import type { ChallengeForm } from '../src/policy/policy.ts';
 import type { Attempt } from './clients.ts';
 import type { FloodOptions, FloodReport } from './flood.ts';
 import { type FloodSources, passThrough } from './flood-program.ts';
-import type { Netns } from './netns.ts';
 import { cpuTimes, RECEIVING_CPU, SENDING_CPU, threadReceive } from './placement.ts';
 import { client, LAB_INTERFACE, labDown, labUp, namespaceOf, POOL, server } from './topology.ts';
+import { Workers } from './workers.ts';
 
 export interface DemoOptions {
   readonly seconds: number;
@@ -62,8 +60,6 @@ const NEW_CONNECTIONS = 50;
 /** The flood begins before the first client and ends after the last. */
 const LEAD_MS = 500;
 
-const worker = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
-
 function percentile(sorted: readonly number[], share: number): number {
   const index = Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1);
   return Number((sorted[Math.max(0, index)] ?? NaN).toFixed(2));
@@ -81,35 +77,6 @@ function summarize(attempts: readonly Attempt[]): LegitResult {
     connectMsP50: percentile(times, 0.5),
     connectMsP99: percentile(times, 0.99),
   };
-}
-
-/** Processes of the demo: all of them end with it. */
-class Workers implements Disposable {
-  readonly #children = new Set<ChildProcess>();
-
-  start(netns: Netns, script: string, args: readonly string[], cpu: number): ChildProcess {
-    const child = netns.run(() => fork(worker(script), args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }));
-    if (child.pid !== undefined) pinToCpu(cpu, child.pid);
-    this.#children.add(child);
-    child.once('exit', () => this.#children.delete(child));
-    return child;
-  }
-
-  /** The one message that a worker sends. */
-  async message<T>(child: ChildProcess, what: string): Promise<T> {
-    return await new Promise((resolve, reject) => {
-      child.once('message', (message) => {
-        resolve(message as T);
-      });
-      child.once('exit', (code) => {
-        reject(new Error(`run ${what}: it ended with ${String(code)} before it reported`));
-      });
-    });
-  }
-
-  [Symbol.dispose](): void {
-    for (const child of this.#children) child.kill('SIGKILL');
-  }
 }
 
 /** The clients of one phase, half of each kind on each core, while the flood goes on. */

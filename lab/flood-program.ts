@@ -57,6 +57,12 @@ export function floodFrame({ mac, address, port }: FloodTarget, sourceMac: strin
   ]);
 }
 
+/** Any unicast address outside 0/8, 10/8 and 127/8, where the lab and its hosts live: the first octet is from 11 to 126. As it lies in memory. */
+export function randomAddress($: XdpBuilder): Int<32> {
+  const random = $.randomU32();
+  return random.shr(8).shl(8).or(random.shr(24).mod(116).add(11));
+}
+
 /** The words of a forged source: one for IPv4, four for IPv6. */
 function sourceAddress($: XdpBuilder, sources: FloodSources, family: 4 | 6): Int<32>[] {
   const number = (): Int<32> => (sources === 'one' ? $.u32(0) : $.randomU32());
@@ -76,10 +82,7 @@ function sourceAddress($: XdpBuilder, sources: FloodSources, family: 4 | 6): Int
   }
   const first = ipv4Number(FIRST_SOURCE);
   if (sources === 'one') return [$.u32(memoryWord(first))];
-  const random = $.randomU32();
-  if (sources !== 'random') return [random.mod(sources).add(first).toNetwork().raw()];
-  // Any unicast address outside 0/8, 10/8 and 127/8, where the lab and its hosts live: the first byte is from 11 to 126.
-  return [random.shr(8).shl(8).or(random.shr(24).mod(116).add(11))];
+  return [sources === 'random' ? randomAddress($) : $.randomU32().mod(sources).add(first).toNetwork().raw()];
 }
 
 /** Bytes that the frame handed to the kernel has more than the one that is sent. */

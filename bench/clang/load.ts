@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type BpfMap, LICENSE, Program } from '../../src/ebpf/index.ts';
+import { BpfMap, LICENSE, lruHash, Program, u32, u64 } from '../../src/ebpf/index.ts';
 import { attr, attribute, objectName } from '../../src/ebpf/sys/attr.ts';
 import { objectInfo, openCommand } from '../../src/ebpf/sys/bpf.ts';
 import { addressOf } from '../../src/ebpf/sys/libc.ts';
@@ -96,4 +96,15 @@ export function loadTwin(object: Buffer, maps: readonly Pick<BpfMap, 'fd' | 'spe
   });
   using loaded = openCommand('PROG_LOAD', attributes, 'load twin');
   return Program.openById(objectInfo(loaded.fd, 8, 'twin').readUInt32LE(4));
+}
+
+const ENTRIES = 1 << 20;
+
+/** Compiles and loads a twin with the maps of the common design; the caller disposes of both. */
+export function loadCommonDesign(source: string): { readonly program: Program; readonly maps: readonly BpfMap[] } {
+  const maps = [
+    BpfMap.create(lruHash('tokens', { key: u32, value: u32, maxEntries: ENTRIES })),
+    BpfMap.create(lruHash('refills', { key: u32, value: u64, maxEntries: ENTRIES })),
+  ];
+  return { program: loadTwin(compileTwin(source), maps), maps };
 }
