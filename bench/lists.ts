@@ -1,7 +1,7 @@
 /** `npm run bench -- lists`: how long a million networks take to load and to change. */
-import { LiveLists, listCapacity, type SourceLists } from '../src/daemon/lists.ts';
-import { KernelMaps } from '../src/daemon/kernel-maps.ts';
-import { protection } from '../src/dataplane/program.ts';
+import { LiveLists, listCapacity, type SourceLists } from '../src/engine/lists/lists.ts';
+import { KernelMaps } from '../src/engine/kernel-maps.ts';
+import { protection } from '../src/dataplane/pipeline.ts';
 import { randomBytes } from 'node:crypto';
 import { formatCidr } from '../src/net/address.ts';
 import { packIpv6 } from '../src/net/ipv6-network.ts';

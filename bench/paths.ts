@@ -17,12 +17,12 @@ import {
   type XdpBuilder,
   type XdpPacket,
 } from '../src/ebpf/language.ts';
-import { hostClock } from '../src/daemon/host-clock.ts';
-import { KernelMaps } from '../src/daemon/kernel-maps.ts';
-import { LiveLists, listCapacity, type SourceLists } from '../src/daemon/lists.ts';
-import { DEFAULT_STACK, type Form } from '../src/dataplane/challenge.ts';
-import type { Clock } from '../src/dataplane/clock.ts';
-import { protection, type Rehearsal } from '../src/dataplane/program.ts';
+import { hostClock } from '../src/engine/host-clock.ts';
+import { KernelMaps } from '../src/engine/kernel-maps.ts';
+import { LiveLists, listCapacity, type SourceLists } from '../src/engine/lists/lists.ts';
+import { DEFAULT_STACK, type Form } from '../src/dataplane/stages/challenge.ts';
+import type { Clock } from '../src/dataplane/state/clock.ts';
+import { protection, type Rehearsal } from '../src/dataplane/pipeline.ts';
 import { ethernet, frame, ipv4, tcp, udp } from '../src/net/build.ts';
 import { parseFrame } from '../src/net/parse.ts';
 import { LINUX_SYN_OPTIONS } from '../src/net/tcp-options.ts';

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { type Checked, checkPolicy } from '../daemon/check.ts';
-import { guardAgainstLockOut } from '../daemon/lock-out.ts';
+import { type Checked, checkPolicy } from '../tools/check.ts';
+import { guardAgainstLockOut } from '../engine/lock-out.ts';
 import { requireRoot } from './exit-status.ts';
 import { policyOf } from './policy-options.ts';
 

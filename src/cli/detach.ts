@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { Pins } from '../daemon/pins.ts';
+import { Pins } from '../engine/pins.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
 
 function detach({ interface: name }: { readonly interface: string }): void {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { reasons } from '../dataplane/reason.ts';
+import { reasons } from '../dataplane/outcome/reason.ts';
 import { errorCodes } from '../ebpf/language.ts';
 import { resolvePolicy } from '../policy/policy.ts';
 import { sanityChecks } from '../policy/sanity.ts';

@@ -1,4 +1,5 @@
-import { PolicyError, SeawallError, SyscallError } from '../ebpf/index.ts';
+import { SeawallError, SyscallError } from '../ebpf/index.ts';
+import { PolicyError } from '../policy/policy-error.ts';
 
 /** Exit statuses by class of error; `--help` prints them. */
 export const ExitStatus = {
@@ -28,13 +29,14 @@ function statusOf(error: unknown): number {
   if (error instanceof SyscallError)
     return error.errno === 'EPERM' || error.errno === 'EACCES' ? ExitStatus.PERMISSION : ExitStatus.SYSTEM;
   if (error instanceof SeawallError) {
-    return {
+    const statuses: Readonly<Record<string, number>> = {
       SYSCALL: ExitStatus.SYSTEM,
       VERIFIER: ExitStatus.PROGRAM,
       DSL: ExitStatus.PROGRAM,
       UNSUPPORTED: ExitStatus.UNSUPPORTED,
       POLICY: ExitStatus.USAGE,
-    }[error.code];
+    };
+    return statuses[error.code] ?? ExitStatus.UNEXPECTED;
   }
   return ExitStatus.UNEXPECTED;
 }

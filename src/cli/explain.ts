@@ -1,7 +1,7 @@
 import { Command } from 'commander';
-import { readLists } from '../daemon/lists.ts';
-import { Replay, type Replayed } from '../daemon/replay.ts';
-import { type ReasonName, reasonOf } from '../dataplane/reason.ts';
+import { readLists } from '../engine/lists/lists.ts';
+import { Replay, type Replayed } from '../tools/replay.ts';
+import { type ReasonName, reasonOf } from '../dataplane/outcome/reason.ts';
 import type { CapturedPacket } from '../net/capture.ts';
 import { flagNames } from '../net/headers.ts';
 import { addressBytes, cidrContains, formatCidr } from '../net/address.ts';

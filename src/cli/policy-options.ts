@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { PolicyError } from '../ebpf/index.ts';
 import { type Policy, resolvePolicy } from '../policy/policy.ts';
 import { challengeForms, challengeModes, type PolicyInput } from '../policy/schema.ts';
 import { readPolicy } from '../policy/toml.ts';
 import { defaults } from '../policy/policy.ts';
 import { parseCount, parsePorts } from '../policy/units.ts';
+import { PolicyError } from '../policy/policy-error.ts';
 
 /** The short form of a policy on the command line. */
 export interface PolicyOptions {

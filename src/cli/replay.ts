@@ -1,6 +1,6 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { Command } from 'commander';
-import { Replay, type Replayed } from '../daemon/replay.ts';
+import { Replay, type Replayed } from '../tools/replay.ts';
 import { type CapturedPacket, CaptureError, pcapngHeader, pcapngPacket, readCapture } from '../net/capture.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
 import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';

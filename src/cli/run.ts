@@ -1,12 +1,12 @@
 import { Command, Option } from 'commander';
 import { SyscallError, type XdpMode } from '../ebpf/index.ts';
-import { type ProtectedInterface, protect, type Stats } from '../daemon/protect.ts';
-import type { SynReport } from '../daemon/syn-report.ts';
-import { guardAgainstLockOut } from '../daemon/lock-out.ts';
+import { type ProtectedInterface, protect, type Stats } from '../engine/protect.ts';
+import type { SynReport } from '../engine/syn-report.ts';
+import { guardAgainstLockOut } from '../engine/lock-out.ts';
 import type { Policy } from '../policy/policy.ts';
 import { formatPolicy } from '../policy/toml.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
-import { Instance } from './instance.ts';
+import { Instance } from '../engine/instance.ts';
 import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
 import { UntilStopped } from './until-stopped.ts';
 

@@ -1,13 +1,11 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { XdpMode } from '../ebpf/index.ts';
-import { Trace, type TracedFrame } from '../daemon/trace.ts';
+import { Trace, type TracedFrame, type TraceOptions } from '../tools/trace.ts';
 import { pcapngHeader, pcapngPacket } from '../net/capture.ts';
 import { flagNames } from '../net/headers.ts';
 import { parseFrame } from '../net/parse.ts';
 import { parseCount } from '../policy/units.ts';
-import { clientSide } from '../../lab/flood-program.ts';
-import { clientSideLink } from '../../lab/topology.ts';
 import { UntilStopped } from './until-stopped.ts';
 
 interface TraceCommandOptions {
@@ -62,14 +60,16 @@ function text(line: SegmentLine): string {
   return `${line.time.slice(11, -1)} ${way} ${flags} seq ${String(line.seq)} ack ${String(line.ack)} win ${String(line.window)} len ${String(line.payloadLength)}`;
 }
 
-async function trace(options: TraceCommandOptions): Promise<void> {
+/** What makes place for a trace on an interface, if anything does: the lab's own program. */
+export type InPlaceOf = (interfaceName: string) => TraceOptions['inPlaceOf'];
+
+async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promise<void> {
   const limit =
     options.count === undefined ? Infinity : parseCount(options.count, '--count', 1, Number.MAX_SAFE_INTEGER);
-  const link = clientSideLink(options.interface);
   using tracer = new Trace(options.interface, {
     synOnly: options.syn ?? false,
     mode: options.mode,
-    inPlaceOf: link && { link, program: clientSide },
+    inPlaceOf: inPlaceOf(options.interface),
   });
   const file = options.write === undefined ? undefined : openSync(options.write, 'w');
   using _signals = new UntilStopped(() => {
@@ -95,7 +95,7 @@ async function trace(options: TraceCommandOptions): Promise<void> {
   console.error(`${String(seen)} segments${lost > 0n ? `, ${String(lost)} more came too fast to be printed` : ''}`);
 }
 
-export function traceCommand(): Command {
+export function traceCommand(inPlaceOf: InPlaceOf = () => undefined): Command {
   return new Command('trace')
     .description('print each TCP segment that comes in by an interface, seen before the kernel does; drops nothing')
     .requiredOption('-i, --interface <name>', 'the interface to watch')
@@ -110,5 +110,5 @@ export function traceCommand(): Command {
       'after',
       '\nOne line a segment: time, source, destination, flags, sequence and acknowledgement number, window, payload length.',
     )
-    .action(trace);
+    .action((options: TraceCommandOptions) => trace(options, inPlaceOf));
 }

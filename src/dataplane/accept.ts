@@ -17,14 +17,14 @@ import {
 } from '../ebpf/language.ts';
 import { TCP_FLAG } from '../net/headers.ts';
 import type { Policy } from '../policy/policy.ts';
-import { ASSIGNED_WINDOW_SCALE, type Stack } from './challenge.ts';
-import type { Clock } from './clock.ts';
-import { redeem } from './cookie.ts';
+import { ASSIGNED_WINDOW_SCALE, type Stack } from './stages/challenge.ts';
+import type { Clock } from './state/clock.ts';
+import { redeem } from './cookie/cookie.ts';
 import type { ProtectionMaps } from './maps.ts';
-import { byFamily, parseLink, parseSegment, portsWord } from './parse.ts';
-import { socketTuple } from './socket-tuple.ts';
-import { parseSynOptions, Present } from './syn-options.ts';
-import { remember } from './verified.ts';
+import { byFamily, parseLink, parseSegment, portsWord } from './frame/parse.ts';
+import { socketTuple } from './frame/socket-tuple.ts';
+import { parseSynOptions, Present } from './frame/syn-options.ts';
+import { remember } from './stages/verified.ts';
 
 /** `struct bpf_tcp_req_attrs` (include/net/tcp.h, Linux 6.9). */
 const RequestAttributes = struct('bpf_tcp_req_attrs', {

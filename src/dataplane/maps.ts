@@ -12,11 +12,11 @@ import {
   u8,
 } from '../ebpf/language.ts';
 import type { Policy } from '../policy/policy.ts';
-import { type ListCapacity, listMaps } from './lists.ts';
-import { reasons } from './reason.ts';
-import { tickShifts } from './ticks.ts';
-import { classMaps, serviceClasses } from './service-classes.ts';
-import { differ, inlined, ServicePolicy } from './service-policy.ts';
+import { type ListCapacity, listMaps } from './stages/lists.ts';
+import { reasons } from './outcome/reason.ts';
+import { tickShifts } from './state/ticks.ts';
+import { classMaps, serviceClasses } from './state/service-classes.ts';
+import { differ, inlined, ServicePolicy } from './state/service-policy.ts';
 
 /** Cells of a meter that share a cache line: each source has one of the first eight and one of the others. */
 export const CELLS_PER_LINE = 16;

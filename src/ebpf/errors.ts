@@ -6,14 +6,14 @@ export const errorCodes = {
   VERIFIER: 'the kernel refused a program; the message shows the TypeScript line',
   UNSUPPORTED: 'this kernel lacks a feature; `since` names the release that has it',
   DSL: 'a program was written wrongly; the message shows the TypeScript line',
-  POLICY: 'an option of the operator is wrong; `path` names it',
 } as const;
 
 export type ErrorCode = keyof typeof errorCodes;
 
 /** The parent of every error that Seawall raises on purpose. The message reads "verb noun: reason", then what to do. */
 export abstract class SeawallError extends Error {
-  abstract readonly code: ErrorCode;
+  /** One of `errorCodes`; what is built on the toolkit adds codes of its own. */
+  abstract readonly code: string;
 
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -55,16 +55,5 @@ export class DslError extends SeawallError {
   constructor(reason: string, location?: SourceLocation) {
     super(location ? `${reason}\n${codeFrame(location)}` : reason);
     this.location = location;
-  }
-}
-
-/** An option of the operator that cannot be used. `path` names it as the operator wrote it. */
-export class PolicyError extends SeawallError {
-  readonly code = 'POLICY';
-  readonly path: string;
-
-  constructor(path: string, message: string, options?: ErrorOptions) {
-    super(`${path}: ${message}`, options);
-    this.path = path;
   }
 }

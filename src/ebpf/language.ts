@@ -66,14 +66,6 @@ export type { ScalarValue } from './dsl/memory.ts';
 export { Ref } from './dsl/ref.ts';
 export { type Socket, type SocketPointer, TCP_LISTEN } from './dsl/socket.ts';
 export { Elements, type ValueOf, type View, type Writable } from './dsl/view.ts';
-export {
-  DslError,
-  type ErrorCode,
-  errorCodes,
-  PolicyError,
-  SeawallError,
-  SyscallError,
-  UnsupportedError,
-} from './errors.ts';
+export { DslError, type ErrorCode, errorCodes, SeawallError, SyscallError, UnsupportedError } from './errors.ts';
 export type { Backend, CompiledCode } from './ir/compile.ts';
 export { codeFrame, type SourceLocation } from './source-location.ts';

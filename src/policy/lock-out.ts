@@ -1,5 +1,5 @@
-import { PolicyError } from '../ebpf/language.ts';
 import { type Cidr, cidrContains, formatCidr } from '../net/address.ts';
+import { PolicyError } from './policy-error.ts';
 
 /** Someone who must not be cut off, and why. */
 export interface Protected {

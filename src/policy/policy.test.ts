@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest';
-import { PolicyError } from '../ebpf/language.ts';
 import { parseCidr } from '../net/address.ts';
 import { refuseLockOut } from './lock-out.ts';
 import { resolvePolicy } from './policy.ts';
 import type { PolicyInput } from './schema.ts';
 import { formatPolicy, readPolicy } from './toml.ts';
 import { formatDuration, parseCount, parseDuration, parsePorts, parseRate } from './units.ts';
+import { PolicyError } from './policy-error.ts';
 
 it.each([
   ['1/s', 1_000_000_000n],

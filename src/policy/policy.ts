@@ -1,11 +1,11 @@
 /** A policy with every default filled in and every word turned into numbers. */
 import type { z } from 'zod';
-import { PolicyError } from '../ebpf/language.ts';
 import { type Cidr, parseCidr } from '../net/address.ts';
 import { explainIssue } from './explain-issue.ts';
 import { type SanityCheck, sanityNames } from './sanity.ts';
 import { type challengeForms, type challengeModes, type PolicyInput, policySchema } from './schema.ts';
 import { parseCount, parseDuration, parsePortRange, parseRate, type PortRange } from './units.ts';
+import { PolicyError } from './policy-error.ts';
 
 /** A token bucket. */
 export interface Bucket {

@@ -1,10 +1,10 @@
 import { parse, stringify, TomlError } from 'smol-toml';
-import { PolicyError } from '../ebpf/language.ts';
 import { formatCidr } from '../net/address.ts';
 import { type Policy, resolvePolicy } from './policy.ts';
 import { sanityNames } from './sanity.ts';
 import type { PolicyInput } from './schema.ts';
 import { formatDuration } from './units.ts';
+import { PolicyError } from './policy-error.ts';
 
 /**
  * The line of a TOML text, counted from 1, on which a key or table of this path begins; the line of what is around it where

@@ -1,5 +1,5 @@
 /** Numbers as people write them: rates, durations, counts, ports. */
-import { PolicyError } from '../ebpf/language.ts';
+import { PolicyError } from './policy-error.ts';
 
 const SECONDS: Record<string, bigint> = { s: 1n, m: 60n, h: 3600n, d: 86_400n };
 const FACTORS: Record<string, bigint> = { '': 1n, k: 1000n, M: 1_000_000n, G: 1_000_000_000n };

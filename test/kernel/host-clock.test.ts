@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { arrayMap, Program, struct, tickNanoseconds, u64, XDP, xdp } from '../../src/ebpf/index.ts';
-import { hostClock } from '../../src/daemon/host-clock.ts';
+import { hostClock } from '../../src/engine/host-clock.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 
 const Times = struct('times', { coarse: u64, exact: u64 });

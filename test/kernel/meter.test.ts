@@ -15,13 +15,13 @@ import {
   xdp,
   type XdpBuilder,
 } from '../../src/ebpf/index.ts';
-import { falseLimitProbability } from '../../src/daemon/check.ts';
-import { randomKeys } from '../../src/daemon/kernel-maps.ts';
-import { keyedHash } from '../../src/dataplane/hash.ts';
-import { SMALL_LISTS } from '../../src/dataplane/lists.ts';
+import { falseLimitProbability } from '../../src/tools/check.ts';
+import { randomKeys } from '../../src/engine/kernel-maps.ts';
+import { keyedHash } from '../../src/dataplane/state/hash.ts';
+import { SMALL_LISTS } from '../../src/dataplane/stages/lists.ts';
 import { protectionMaps } from '../../src/dataplane/maps.ts';
-import { Metered, meter } from '../../src/dataplane/meter.ts';
-import { bucketTicks, tickShift } from '../../src/dataplane/ticks.ts';
+import { Metered, meter } from '../../src/dataplane/state/meter.ts';
+import { bucketTicks, tickShift } from '../../src/dataplane/state/ticks.ts';
 import { resolvePolicy } from '../../src/policy/policy.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { arrayMap, Program, u64, XDP, xdp } from '../../src/ebpf/index.ts';
-import { sipHash } from '../../src/dataplane/siphash.ts';
+import { sipHash } from '../../src/dataplane/cookie/siphash.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 
 /** Key and messages of the reference implementation (github.com/veorq/SipHash, vectors.h): bytes 00 01 02 ..., whole words. */

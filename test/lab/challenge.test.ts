@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Netns } from '../../lab/netns.ts';
 import { client, LAB_INTERFACE, labDown, labUp, namespaceOf, server } from '../../lab/topology.ts';
 import { Program, TC, tc, TcLink } from '../../src/ebpf/index.ts';
-import { formFeature } from '../../src/daemon/challenger.ts';
+import { formFeature } from '../../src/engine/challenger.ts';
 import { type PolicyInput, protect, type ProtectedInterface } from '../../src/index.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 import { Running } from '../support/cli.ts';

@@ -2,7 +2,7 @@
  * The decision list in plain TypeScript, from the bytes of a frame to verdict and reason. Written from the documents for clarity;
  * it shares no code with the generator, so that the two can be compared.
  */
-import type { ReasonName, VerdictName } from '../../src/dataplane/reason.ts';
+import type { ReasonName, VerdictName } from '../../src/dataplane/outcome/reason.ts';
 import type { Bucket, Policy, Service } from '../../src/policy/policy.ts';
 import { frame as build, ipv4, ipv6, tcp as tcpLayer } from '../../src/net/build.ts';
 

@@ -1,10 +1,10 @@
 import { Program, XDP } from '../../src/ebpf/index.ts';
-import { KernelMaps } from '../../src/daemon/kernel-maps.ts';
-import { listCapacity, LiveLists, readLists } from '../../src/daemon/lists.ts';
-import type { Challenger } from '../../src/dataplane/challenge.ts';
-import { clockFromMap, settableClock } from '../../src/dataplane/clock.ts';
-import { type Protection, protection } from '../../src/dataplane/program.ts';
-import { type ReasonName, reasonOf, reasons } from '../../src/dataplane/reason.ts';
+import { KernelMaps } from '../../src/engine/kernel-maps.ts';
+import { listCapacity, LiveLists, readLists } from '../../src/engine/lists/lists.ts';
+import type { Challenger } from '../../src/dataplane/stages/challenge.ts';
+import { clockFromMap, settableClock } from '../../src/dataplane/state/clock.ts';
+import { type Protection, protection } from '../../src/dataplane/pipeline.ts';
+import { type ReasonName, reasonOf, reasons } from '../../src/dataplane/outcome/reason.ts';
 import { resolvePolicy } from '../../src/policy/policy.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';
 import type { ModelKeys } from './model.ts';

@@ -1,0 +1,132 @@
+import { Command } from 'commander';
+import { flood, type FloodReport, parseSources } from '../flood.ts';
+import {
+  client,
+  labDown,
+  labHosts,
+  type LabHost,
+  labStatus,
+  labUp,
+  namespaceOf,
+  requireIproute,
+  server,
+} from '../topology.ts';
+import { parseCount } from '../../src/policy/units.ts';
+import { requireRoot, UsageError } from '../../src/cli/exit-status.ts';
+
+interface JsonOption {
+  readonly json?: boolean;
+}
+
+function prepare(): void {
+  requireRoot('the lab');
+  requireIproute();
+}
+
+function hostNamed(name: string): LabHost {
+  const host = labHosts.find((candidate) => candidate.name === name);
+  if (!host)
+    throw new UsageError(
+      `lab exec ${name}: no such host; there are ${labHosts.map((known) => known.name).join(' and ')}`,
+    );
+  return host;
+}
+
+function up(): void {
+  prepare();
+  const built = labUp();
+  console.log(built ? 'the lab is up' : 'the lab was up already');
+  console.log(`client ${client.ipv4} ${client.ipv6}, server ${server.ipv4} ${server.ipv6}, interface eth0 in each`);
+}
+
+function down(): void {
+  prepare();
+  console.log(labDown() ? 'the lab is gone' : 'there was no lab');
+}
+
+function status({ json }: JsonOption): void {
+  prepare();
+  const hosts = labStatus();
+  if (json) console.log(JSON.stringify({ hosts }));
+  else
+    for (const { host, namespace, up: isUp, ipv4, ipv6 } of hosts)
+      console.log(`${host} ${isUp ? 'up' : 'down'} namespace ${namespace} ${ipv4} ${ipv6}`);
+}
+
+async function exec(host: string, words: readonly string[]): Promise<void> {
+  prepare();
+  const command = words[0] === '--' ? words.slice(1) : words;
+  if (command.length === 0)
+    throw new UsageError('lab exec: no command given; write seawall lab exec server -- ip addr');
+  const netns = namespaceOf(hostNamed(host));
+  if (!netns.exists) throw new UsageError('lab exec: the lab is not up; run seawall lab up');
+  const [file = '', ...args] = command;
+  const child = netns.spawn(file, args, { stdio: 'inherit' });
+  // The child has the terminal; what interrupts it interrupts us, and its end is ours.
+  const forward = (signal: NodeJS.Signals): void => {
+    child.kill(signal);
+  };
+  process.on('SIGINT', forward).on('SIGTERM', forward);
+  process.exitCode = await new Promise<number>((resolve, reject) => {
+    child.once('error', (error) => {
+      reject(new UsageError(`lab exec ${file}: ${error.message}`));
+    });
+    child.once('exit', (code, signal) => {
+      resolve(code ?? (signal === null ? 1 : 128));
+    });
+  });
+  process.off('SIGINT', forward).off('SIGTERM', forward);
+}
+
+interface FloodCommandOptions extends JsonOption {
+  readonly rate: string;
+  readonly sources: string;
+  readonly seconds: string;
+  readonly target: string;
+  readonly port: string;
+}
+
+function floodCommand(options: FloodCommandOptions): void {
+  prepare();
+  const report: FloodReport = flood({
+    rate: parseCount(options.rate, '--rate', 1, 100_000_000),
+    sources: parseSources(options.sources),
+    seconds: parseCount(options.seconds, '--seconds', 1, 3600),
+    target: options.target,
+    port: parseCount(options.port, '--port', 1, 65535),
+  });
+  const { sent, received, seconds, pps } = report;
+  console.log(
+    options.json
+      ? JSON.stringify(report)
+      : `sent ${sent.toLocaleString('en')} SYNs in ${String(seconds)} s: ${pps.toLocaleString('en')} a second; the server's interface counted ${received.toLocaleString('en')} packets`,
+  );
+}
+
+export function labCommand(): Command {
+  const lab = new Command('lab')
+    .description('a network of namespaces on this machine to try things in: a client and a server')
+    .enablePositionalOptions();
+  lab
+    .command('up')
+    .description('build the lab unless it stands: client 10.0.0.1 and server 10.0.0.10, IPv6 as well')
+    .action(up);
+  lab.command('down').description('remove the lab, every process in it, and what a crash left behind').action(down);
+  lab.command('status').description('show the hosts').option('--json', 'as JSON').action(status);
+  lab
+    .command('exec <host> <command...>')
+    .description('run a command on a host: seawall lab exec server -- ip addr')
+    .passThroughOptions()
+    .action(exec);
+  lab
+    .command('flood')
+    .description('send SYNs from the client to the server, inside the lab and nowhere else')
+    .option('--rate <pps>', 'SYNs a second at most', '100000')
+    .option('--sources <which>', 'forged source addresses: one, a number, or random', 'one')
+    .option('--seconds <seconds>', 'how long', '5')
+    .option('--target <address>', "the lab's server; anything else is refused", server.ipv4)
+    .option('--port <port>', 'TCP port', '80')
+    .option('--json', 'as JSON')
+    .action(floodCommand);
+  return lab;
+}

@@ -1,0 +1,180 @@
+/** Turns a SYN into its answer, in place: a fresh IP header without options or extensions, and a SYN-ACK behind it. */
+import { type Int, struct, u32, u64, type XdpAction, type XdpBuilder, type XdpPacket } from '../../ebpf/language.ts';
+import { foldWideSum } from '../../net/checksum.ts';
+import { Eth, Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../net/headers.ts';
+import { portsWord, type Segment } from '../frame/parse.ts';
+import { Present } from '../frame/syn-options.ts';
+
+/** What the answer says beside addresses and ports. Numbers are in host order. */
+export interface Answer {
+  readonly seq: Int<32>;
+  readonly ack: Int<32>;
+  readonly window: number;
+  readonly ecn: Int<32>;
+  /** `none` has no options, `mss` that one, `offer` those that the client offered. */
+  readonly options: 'none' | 'mss' | 'offer';
+  readonly mss: number;
+  /** Bits of `Present` of what is taken up. */
+  readonly present: Int<32>;
+  readonly tsval: Int<32>;
+  /** The client's timestamp as it lies in memory. */
+  readonly tsecr: Int<32>;
+  /** What we scale our own window by where the client scales. */
+  readonly windowScale: number;
+}
+
+const TcpWords = struct('tcp_words', { ports: u32, seq: u32, ack: u32, flags: u32, checksum: u32 });
+const Ipv4Words = struct('ipv4_words', { length: u32, fragment: u32, checksum: u32, saddr: u32, daddr: u32 });
+const Ipv6Words = struct('ipv6_words', {
+  version: u32,
+  length: u32,
+  saddr0: u64,
+  saddr1: u64,
+  daddr0: u64,
+  daddr1: u64,
+});
+const Word = struct('option_word', { value: u32 });
+
+/** Option bytes: MSS alone; with window scale or SACK; with timestamps. */
+const Bytes = { MSS: 4, SHORT: 12, FULL: 20 } as const;
+const TTL = 64;
+const TCP_PROTOCOL = 6;
+/** Ethernet's smallest frame without its checksum: what came padded to it goes out no shorter. */
+const SMALLEST_FRAME = 60;
+
+/** A 32-bit number as its bytes lie in memory, read as a little-endian word. */
+const memoryWord = (...octets: readonly [number, number, number, number]): number => Buffer.from(octets).readUInt32LE();
+
+/** A 16-bit number in the order of the network, in the low half of a word. */
+const network16 = (value: Int<32>): Int<32> => value.u16().toNetwork().raw().u32();
+
+class Sum {
+  #total: Int<64>;
+
+  constructor($: XdpBuilder) {
+    this.#total = $.u64(0);
+  }
+
+  add(...words: readonly Int<32>[]): void {
+    for (const word of words) this.#total = this.#total.add(word.u64());
+  }
+
+  addSum(sum: Int<64>): void {
+    this.#total = this.#total.add(sum);
+  }
+
+  /** The checksum of all words, as it lies in memory. */
+  checksum(): Int<16> {
+    return foldWideSum(this.#total).not();
+  }
+}
+
+/** Rewrites the frame. `fail` ends the path where the frame cannot be given its new length. */
+export function writeAnswer(
+  $: XdpBuilder,
+  packet: XdpPacket,
+  segment: Segment,
+  answer: Answer,
+  fail: () => XdpAction,
+): void {
+  const { family, source, destination, tcp } = segment;
+  // Everything that is needed of the question, before it is written over.
+  const offset = $.let(segment.offset);
+  const words = (address: readonly Int<64>[]): Int<64>[] => address.map((word) => $.let(word));
+  const [client, server] = [words(source()), words(destination())];
+  const ports = $.let(portsWord({ source: tcp.dest, dest: tcp.source }));
+  const present = $.let(answer.present);
+  const [seq, ack, tsval, tsecr, ecn] = [answer.seq, answer.ack, answer.tsval, answer.tsecr, answer.ecn].map((value) =>
+    $.let(value),
+  ) as unknown as [Int<32>, Int<32>, Int<32>, Int<32>, Int<32>];
+
+  const optionBytes = $.let($.u32(answer.options === 'none' ? 0 : Bytes.MSS));
+  if (answer.options === 'offer') {
+    $.if(present.hasAny(Present.WINDOW_SCALE | Present.SACK), () => {
+      optionBytes.set(Bytes.SHORT);
+    });
+    $.if(present.hasAny(Present.TIMESTAMPS), () => {
+      optionBytes.set(Bytes.FULL);
+    });
+  }
+  const ipBytes = family === 4 ? Ipv4.size : Ipv6.size;
+  const segmentBytes = $.let(optionBytes.add(Tcp.size));
+  packet.restart();
+  const before = $.let(packet.remaining().u32());
+  const after = $.let(offset.add(segmentBytes).add(ipBytes));
+  $.if(after.lt(SMALLEST_FRAME).and(before.ge(SMALLEST_FRAME)), () => {
+    after.set(SMALLEST_FRAME);
+  });
+  packet.adjustTail(after.sub(before)).orExit(fail);
+
+  const eth = packet.peek(Eth).orExit(fail);
+  const mac = eth.dst;
+  eth.set({ dst: eth.src, src: mac });
+  packet.skip(offset.and(63), { max: 63 }).orExit(fail);
+  const length = network16(segmentBytes);
+  const low = (word: Int<64>): Int<32> => word.u32();
+  const high = (word: Int<64>): Int<32> => word.shr(32).u32();
+  const sum = new Sum($);
+  sum.add(length, $.u32(TCP_PROTOCOL << 8));
+  if (family === 4) {
+    const ip = packet.take(Ipv4Words).orExit(fail);
+    const total = network16(segmentBytes.add(Ipv4.size)).shl(16).or(0x45);
+    const [saddr, daddr] = [low(server[0]!), low(client[0]!)];
+    const fragment = memoryWord(0, 0, 0x40, 0); // DF, and therefore no id (RFC 6864)
+    const ttl = memoryWord(TTL, TCP_PROTOCOL, 0, 0);
+    const header = new Sum($);
+    header.add(total, $.u32(fragment), $.u32(ttl), saddr, daddr);
+    ip.set({ length: total, fragment, checksum: header.checksum().u32().shl(16).or(ttl), saddr, daddr });
+    sum.add(saddr, daddr);
+  } else {
+    const ip = packet.take(Ipv6Words).orExit(fail);
+    const rest = memoryWord(0, 0, TCP_PROTOCOL, TTL);
+    ip.set({ version: memoryWord(0x60, 0, 0, 0), length: length.or(rest) });
+    ip.set({ saddr0: server[0]!, saddr1: server[1]!, daddr0: client[0]!, daddr1: client[1]! });
+    for (const word of [...server, ...client]) sum.add(low(word), high(word));
+  }
+
+  const head = packet.take(TcpWords).orExit(fail);
+  const flags = ecn.shl(6).or(TCP_FLAG.SYN | TCP_FLAG.ACK);
+  const dataOffset = segmentBytes.shl(2);
+  const flagWord = dataOffset.or(flags.shl(8)).or(memoryWord(0, 0, answer.window >> 8, answer.window & 0xff));
+  const [seqWord, ackWord] = [seq.toNetwork().raw(), ack.toNetwork().raw()];
+  sum.add(ports, seqWord, ackWord, flagWord);
+  const optionsSum = $.let($.u64(0));
+  const write = (values: readonly (Int<32> | number)[]): void => {
+    for (const value of values) {
+      const word = packet.take(Word).orExit(fail);
+      word.set({ value });
+      optionsSum.set(optionsSum.add($.u32(0).add(value).u64()));
+    }
+  };
+  const mss = memoryWord(2, 4, answer.mss >> 8, answer.mss & 0xff);
+  const nops = memoryWord(1, 1, 1, 1);
+  const either = (mask: number, yes: number, no: number): Int<32> =>
+    $.select(present.hasAny(mask), $.u32(yes), $.u32(no));
+  const scale = (): Int<32> => either(Present.WINDOW_SCALE, memoryWord(1, 3, 3, answer.windowScale), nops);
+  const alone = (): void => {
+    write([mss]);
+  };
+  if (answer.options === 'mss') alone();
+  if (answer.options === 'offer') {
+    $.if(
+      optionBytes.eq(Bytes.FULL),
+      () => {
+        const sack = either(Present.SACK, memoryWord(4, 2, 8, 10), memoryWord(1, 1, 8, 10));
+        write([mss, sack, tsval.toNetwork().raw(), tsecr, scale()]);
+      },
+      () => {
+        $.if(
+          optionBytes.eq(Bytes.SHORT),
+          () => {
+            write([mss, either(Present.SACK, memoryWord(1, 1, 4, 2), nops), scale()]);
+          },
+          alone,
+        );
+      },
+    );
+  }
+  sum.addSum(optionsSum);
+  head.set({ ports, seq: seqWord, ack: ackWord, flags: flagWord, checksum: sum.checksum().u32() });
+}

@@ -1,0 +1,204 @@
+/**
+ * Cookies: what a SYN said, in a number that only its real sender can send back.
+ *
+ *     with timestamps      ISN        32 bits of hash
+ *                          TSval      01 | 10 bits zero | MSS 14 | window scale 4 | SACK 1 | ECN 1
+ *     without              ISN        24 bits of hash | MSS class 2 | window scale 4 | SACK 1 | ECN 1
+ *     reset                ACK        32 bits of hash
+ *
+ * The hash is over both addresses, both ports, the client's ISN, the slot of time, and the bits that the cookie carries. A slot
+ * lasts 34 seconds; a cookie is good in its own slot and the next. Each slot has one of four keys in turn, so user space can
+ * replace the keys of the two slots that are neither in use nor still accepted.
+ */
+import type { Builder, Int } from '../../ebpf/language.ts';
+import type { ProtectionMaps } from '../maps.ts';
+import { portsWord, type Segment } from '../frame/parse.ts';
+import { type Rounds, sipHash } from './siphash.ts';
+import { Present } from '../frame/syn-options.ts';
+
+/** Nanoseconds of a slot: 2^35. */
+export const SLOT_SHIFT = 35;
+export const COOKIE_KEYS = 4;
+/** How long a cookie may be sent back, at most. */
+export const COOKIE_LIFE = 2n << BigInt(SLOT_SHIFT);
+/** One round a word and three at the end: what Rust and Python hash with against chosen keys; a guess must hit 24 bits within a minute. */
+const ROUNDS: Rounds = { compression: 1, finalization: 3 };
+
+const WITHOUT_TIMESTAMPS = 1 << 31;
+const RESET = 0xffff_ffff;
+/** The upper bits of a TSval that carries options; never zero, which some take for none. */
+const TSVAL_MARK = 0x4000_0000;
+const NO_SCALE = 15;
+/** What MSS classes stand for, IPv4 and IPv6: the kernel's own (net/ipv4/syncookies.c, net/ipv6/syncookies.c). */
+const MSS_CLASSES = { 4: [536, 1300, 1440, 1460], 6: [1220, 1420, 1440, 8940] } as const;
+/** Where a SYN says nothing (RFC 9293, section 3.7.1; RFC 8200, section 8.3). */
+export const DEFAULT_MSS = { 4: 536, 6: 1220 } as const;
+
+export const slotOf = (now: Int<64>): Int<32> => now.shr(SLOT_SHIFT).u32();
+
+/** Whose connection a cookie is for: the client's end first. */
+export type Tuple = Pick<Segment, 'source' | 'destination' | 'tcp' | 'family'>;
+
+function hash<R>(
+  $: Builder<R>,
+  { keys }: ProtectionMaps,
+  { source, destination, tcp, family }: Tuple,
+  isn: Int<32>,
+  slot: Int<32>,
+  extra: Int<32> | number,
+): Int<32> {
+  const secret = $.at(keys, 0).cookie;
+  const at = slot.and(COOKIE_KEYS - 1).shl(1);
+  const key = [secret.at(at), secret.at(at.add(1).and(COOKIE_KEYS * 2 - 1))] as const;
+  const pair = (low: Int<32>, high: Int<32>): Int<64> => low.u64().or(high.u64().shl(32));
+  const addresses =
+    family === 4 ? [pair(source()[0]!.u32(), destination()[0]!.u32())] : [...source(), ...destination()];
+  const message = [...addresses, pair(portsWord(tcp), isn), pair(slot, $.u32(0).add(extra))];
+  return sipHash($, key, message, ROUNDS).u32();
+}
+
+/** What a client said that a cookie has to carry. */
+export interface Offer {
+  /** Bits of `Present`, of what is taken up. */
+  readonly present: Int<32>;
+  readonly mss: Int<32>;
+  readonly windowScale: Int<32>;
+  /** 1 for a client that offers ECN. */
+  readonly ecn: Int<32>;
+}
+
+const bit = (present: Int<32>, mask: number): Int<32> => {
+  const shift = Math.log2(mask);
+  return present.shr(shift).and(1);
+};
+
+/** The window scale in four bits: 15 for none. A shift of more than 14 means 14 (RFC 7323, section 2.3). */
+function scaleBits<R>($: Builder<R>, { present, windowScale }: Offer): Int<32> {
+  const scale = $.let(windowScale);
+  $.if(scale.gt(14), () => {
+    scale.set(14);
+  });
+  $.if(present.hasAny(Present.WINDOW_SCALE).not(), () => {
+    scale.set(NO_SCALE);
+  });
+  return scale;
+}
+
+/** Window scale, SACK and ECN in six bits. */
+function optionBits<R>($: Builder<R>, offer: Offer): Int<32> {
+  return scaleBits($, offer).shl(2).or(bit(offer.present, Present.SACK).shl(1)).or(offer.ecn);
+}
+
+const MILLISECOND = 1_000_000n;
+const KERNEL_OPTION_BITS = 6;
+
+/** The timestamp in which the kernel looks for what its own cookies have no room for: milliseconds, whose low bits are ECN 1, SACK 1, window scale 4 (`cookie_init_timestamp`, net/ipv4/syncookies.c). */
+export function kernelTimestamp<R>($: Builder<R>, offer: Offer, now: Int<64>): Int<32> {
+  const options = offer.ecn.shl(5).or(bit(offer.present, Present.SACK).shl(4)).or(scaleBits($, offer));
+  const clock = now.div(MILLISECOND);
+  const stamp = $.let(clock.shr(KERNEL_OPTION_BITS).shl(KERNEL_OPTION_BITS).or(options.u64()));
+  // Never ahead of the clock, which the connection goes on with.
+  $.if(stamp.gt(clock), () => {
+    stamp.set(stamp.sub(1 << KERNEL_OPTION_BITS));
+  });
+  return stamp.u32();
+}
+
+/** A cookie for a SYN whose sender has timestamps: the ISN to answer with, and the TSval. */
+export function cookieWithTimestamps<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  tuple: Tuple,
+  offer: Offer,
+  isn: Int<32>,
+  now: Int<64>,
+): { isn: Int<32>; tsval: Int<32> } {
+  const mss = $.let(offer.mss);
+  $.if(mss.gt(0x3fff), () => {
+    mss.set(0x3fff);
+  });
+  const tsval = mss.shl(6).or(optionBits($, offer)).or(TSVAL_MARK);
+  return { isn: hash($, maps, tuple, isn, slotOf(now), tsval), tsval };
+}
+
+/** A cookie for a SYN without timestamps: the ISN to answer with. */
+export function cookieWithoutTimestamps<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  tuple: Tuple,
+  offer: Offer,
+  isn: Int<32>,
+  now: Int<64>,
+): Int<32> {
+  const mssClass = $.let($.u32(0));
+  for (const [index, mss] of MSS_CLASSES[tuple.family].entries()) {
+    if (index === 0) continue;
+    $.if(offer.mss.ge(mss), () => {
+      mssClass.set(index);
+    });
+  }
+  const data = mssClass.shl(6).or(optionBits($, offer));
+  const mac = hash($, maps, tuple, isn, slotOf(now), data.or(WITHOUT_TIMESTAMPS));
+  return mac.shl(8).or(data);
+}
+
+/** What to acknowledge, in place of a SYN's number, so that a real client answers RST. */
+export function resetCookie<R>($: Builder<R>, maps: ProtectionMaps, tuple: Tuple, slot: Int<32>): Int<32> {
+  return hash($, maps, tuple, $.u32(0), slot, RESET);
+}
+
+/** What a valid cookie says. `valid` is 0 for one that is not ours, not for this connection, or too old. */
+export interface Redeemed {
+  readonly valid: Int<32>;
+  readonly mss: Int<32>;
+  /** 15 for none. */
+  readonly windowScale: Int<32>;
+  readonly sack: Int<32>;
+  readonly ecn: Int<32>;
+}
+
+/** Reads the cookie that an ACK brings back. `echo` is its TSecr, where `timestamps` is not 0. */
+export function redeem<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  tuple: Tuple,
+  { timestamps, echo }: { readonly timestamps: Int<32>; readonly echo: Int<32> },
+  now: Int<64>,
+): Redeemed {
+  const cookie = $.let(tuple.tcp.ack.host().sub(1));
+  const isn = $.let(tuple.tcp.seq.host().sub(1));
+  const valid = $.let($.u32(0));
+  const extra = $.let(cookie.and(0xff).or(WITHOUT_TIMESTAMPS));
+  $.if(timestamps.ne(0), () => {
+    extra.set(echo);
+  });
+  const slot = $.let(slotOf(now));
+  $.loop(2, (_round, loop) => {
+    const mac = hash($, maps, tuple, isn, slot, extra);
+    $.if(
+      timestamps.ne(0),
+      () => {
+        $.if(mac.eq(cookie), () => {
+          valid.set(1);
+        });
+      },
+      () => {
+        $.if(mac.and(0xff_ffff).eq(cookie.shr(8)), () => {
+          valid.set(1);
+        });
+      },
+    );
+    loop.breakIf(valid.ne(0));
+    slot.set(slot.sub(1));
+  });
+  const mss = $.let(extra.shr(6).and(0x3fff));
+  $.if(timestamps.eq(0), () => {
+    const mssClass = extra.shr(6).and(3);
+    MSS_CLASSES[tuple.family].forEach((size, index) => {
+      $.if(mssClass.eq(index), () => {
+        mss.set(size);
+      });
+    });
+  });
+  return { valid, mss, windowScale: extra.shr(2).and(15), sack: extra.shr(1).and(1), ecn: extra.and(1) };
+}

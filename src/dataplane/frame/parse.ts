@@ -1,0 +1,261 @@
+/**
+ * Reads a frame down to TCP. What is not TCP leaves here and passes; what lies about its lengths leaves here and is dropped,
+ * because a header that we read differently from the host behind us is a way around everything that follows.
+ */
+import {
+  array,
+  type Builder,
+  type BytesValue,
+  type Exited,
+  type Int,
+  type IntVariable,
+  type NetworkVariable,
+  type Packet,
+  struct,
+  u32,
+  type View,
+} from '../../ebpf/language.ts';
+import {
+  ETH_P,
+  Eth,
+  IP_FRAGMENT,
+  IPPROTO,
+  Ipv4,
+  Ipv6,
+  Ipv6Extension,
+  Ipv6Fragment,
+  Tcp,
+  Vlan,
+} from '../../net/headers.ts';
+import type { Policy } from '../../policy/policy.ts';
+import type { ReasonName } from '../outcome/reason.ts';
+import { unknown } from '../unknown.ts';
+
+/** An address as one or two 64-bit words, as they lie in memory; IPv4 is one word with zeros above. Each call loads it anew. */
+export type Address = () => readonly Int<64>[];
+
+/** How a path of any type of program ends for a reason. */
+export type LeaveWith<R> = (reason: ReasonName) => R;
+
+/** What the link layer carries, and where: the offset of the IP header in the frame. */
+export interface Link {
+  readonly type: NetworkVariable<16>;
+  readonly offset: IntVariable<32>;
+}
+
+export interface Segment {
+  readonly family: 4 | 6;
+  /** Where the IP header begins in the frame. */
+  readonly offset: Int<32>;
+  readonly source: Address;
+  readonly destination: Address;
+  readonly tcp: View<(typeof Tcp)['fields']>;
+  /** Bytes of the segment, header and payload, by the length that IP gives. */
+  readonly length: Int<32>;
+  /** 1 for a first fragment. */
+  readonly fragmented: Int<32>;
+  /** IPv4 only: the header, and the sum of its 16-bit words as they lie in memory, not folded. */
+  readonly ipv4?: { readonly header: View<(typeof Ipv4)['fields']>; readonly sum: () => Int<64> };
+}
+
+/** Both ports in one word, the source's first, as they lie in memory. */
+export function portsWord({ source, dest }: Pick<Segment['tcp'], 'source' | 'dest'>): Int<32> {
+  return source.raw().u32().or(dest.raw().u32().shl(16));
+}
+
+const MAX_TAGS = 2;
+/** RFC 8200 recommends each header at most once, destination options twice: seven, and one to spare. */
+const MAX_EXTENSIONS = 8;
+const TAGS = [ETH_P.VLAN, ETH_P.QINQ, ETH_P.QINQ_OLD];
+
+/** Ethernet with up to two VLAN tags. */
+export function parseLink<R>($: Builder<R>, packet: Packet<R>, leave: LeaveWith<R>): Link {
+  const eth = packet.take(Eth).orExit(() => leave('not-ip'));
+  const type = $.let(eth.proto);
+  const offset = $.let($.u32(Eth.size));
+  const nested = (depth: number): void => {
+    $.if(type.oneOf(TAGS), () => {
+      if (depth === MAX_TAGS) return leave('vlan-depth');
+      const tag = packet.take(Vlan).orExit(() => leave('truncated'));
+      type.set(tag.proto);
+      offset.set(offset.add(Vlan.size));
+      nested(depth + 1);
+      return undefined;
+    });
+  };
+  nested(0);
+  // From here on all depths of tags are one path.
+  packet.restart();
+  offset.set(unknown($, offset));
+  packet.skip(offset.and(63), { max: 63 }).orExit(() => leave('truncated'));
+  return { type, offset };
+}
+
+/** The two families, each with a program of its own from here on. */
+export function byFamily<R>(
+  $: Builder<R>,
+  { type }: Link,
+  leave: LeaveWith<R>,
+  judge: (family: 4 | 6) => R | Exited,
+): R | Exited {
+  $.if(type.eq(ETH_P.IP), () => judge(4));
+  $.if(type.eq(ETH_P.IPV6), () => judge(6));
+  return leave('not-ip');
+}
+
+/** How strictly a packet is read. The stack's own buffers may lie in pieces, and it checks lengths itself. */
+export interface ParseRules {
+  readonly fragments: Policy['fragments'];
+  readonly lengths: 'check' | 'trust';
+}
+
+export function parseSegment<R>(
+  $: Builder<R>,
+  packet: Packet<R>,
+  family: 4 | 6,
+  offset: Int<32>,
+  leave: LeaveWith<R>,
+  rules: ParseRules,
+): Segment {
+  return family === 4 ? parseIpv4($, packet, offset, leave, rules) : parseIpv6($, packet, offset, leave, rules);
+}
+
+const Ipv4Words = struct('ipv4_words', { words: array(u32, 5) });
+const Word = struct('word', { value: u32 });
+const MAX_OPTION_WORDS = 10;
+
+function parseIpv4<R>(
+  $: Builder<R>,
+  packet: Packet<R>,
+  offset: Int<32>,
+  leave: LeaveWith<R>,
+  rules: ParseRules,
+): Segment {
+  const { fragments } = rules;
+  const words = packet.peek(Ipv4Words).orExit(() => leave('truncated'));
+  const frameBytes = packet.remaining();
+  const ip = packet.peek(Ipv4).orExit(() => leave('truncated'));
+  const optionsSum = $.let($.u64(0));
+  const headerBytes = $.let($.u32(Ipv4.size));
+  const fragmented = $.let(unknown($, $.u32(0)));
+  const first = ip.versionIhl;
+  $.if(first.ne(0x45), () => {
+    $.if(first.lt(0x46).or(first.gt(0x4f)), () => leave('bad-ip-header'));
+    const left = $.let(first.and(0x0f).sub(5).u32());
+    headerBytes.set(left.shl(2).add(Ipv4.size));
+    packet.ahead(() => {
+      packet.skip(unknown($, $.u32(Ipv4.size)).and(63), { max: 63 }).orExit(() => leave('truncated'));
+      $.loop(MAX_OPTION_WORDS, (_round, loop) => {
+        loop.breakIf(left.eq(0));
+        const word = packet.take(Word).orExit(() => leave('truncated'));
+        optionsSum.set(optionsSum.add(word.value.u64()));
+        left.set(left.sub(1));
+      });
+    });
+  });
+  headerBytes.set(unknown($, headerBytes));
+  packet.skip(headerBytes.and(63), { max: 63 }).orExit(() => leave('truncated'));
+  $.if(ip.protocol.ne(IPPROTO.TCP), () => leave('not-tcp'));
+  $.if(ip.fragment.hasAny(IP_FRAGMENT.OFFSET | IP_FRAGMENT.MORE), () => {
+    const place = ip.fragment.and(IP_FRAGMENT.OFFSET);
+    $.if(place.eq(1), () => leave('tiny-fragment'));
+    $.if(place.ne(0), () => leave(fragments.later === 'pass' ? 'later-fragment' : 'fragment'));
+    if (fragments.first === 'drop') return leave('fragment');
+    fragmented.set(unknown($, $.u32(1)));
+    return undefined;
+  });
+  const total = ip.totalLength.host().u32().and(0xffff);
+  if (rules.lengths === 'check') $.if(total.u64().gt(frameBytes), () => leave('bad-length'));
+  const needed = headerBytes.add(Tcp.size);
+  $.if(total.lt(needed), () => leave('bad-length'));
+  const tcp = packet.take(Tcp).orExit(() => leave('truncated'));
+  return {
+    family: 4,
+    offset,
+    source: () => [ip.saddr.raw().u64()],
+    destination: () => [ip.daddr.raw().u64()],
+    tcp,
+    length: total.sub(headerBytes),
+    fragmented,
+    ipv4: {
+      header: ip,
+      sum: () =>
+        Array.from({ length: 5 }, (_, index) => words.words.at(index).u64()).reduce(
+          (sum, word) => sum.add(word),
+          optionsSum as Int<64>,
+        ),
+    },
+  };
+}
+
+/** Eight extension headers have at most 16,384 bytes. */
+const CHAIN_MASK = 0x7fff;
+const CHAINED = [IPPROTO.HOPOPTS, IPPROTO.ROUTING, IPPROTO.DSTOPTS, IPPROTO.FRAGMENT, IPPROTO.AH];
+
+function addressWords(bytes: BytesValue): readonly Int<64>[] {
+  return [bytes.part(0) as Int<64>, bytes.part(8) as Int<64>];
+}
+
+function parseIpv6<R>(
+  $: Builder<R>,
+  packet: Packet<R>,
+  offset: Int<32>,
+  leave: LeaveWith<R>,
+  rules: ParseRules,
+): Segment {
+  const { fragments } = rules;
+  const ip = packet.take(Ipv6).orExit(() => leave('truncated'));
+  const frameBytes = packet.remaining();
+  $.if(ip.versionClassFlow.and(0xf0000000).ne(0x60000000), () => leave('bad-ip-header'));
+  const next = $.let(ip.nextHeader);
+  const zero = (): Int<32> => unknown($, $.u32(0));
+  const chain = $.let(zero());
+  const fragmented = $.let(zero());
+  $.if(next.ne(IPPROTO.TCP), () => {
+    $.loop(MAX_EXTENSIONS, (_round, loop) => {
+      loop.breakIf(next.oneOf(CHAINED).not());
+      packet.ahead(() => {
+        packet.skip(chain.and(CHAIN_MASK), { max: CHAIN_MASK }).orExit(() => leave('truncated'));
+        const header = packet.peek(Ipv6Extension).orExit(() => leave('truncated'));
+        const size = $.let(header.length.u32().add(1).shl(3));
+        $.if(next.eq(IPPROTO.AH), () => {
+          size.set(header.length.u32().add(2).shl(2)); // RFC 4302: in words of four bytes, minus two
+        });
+        $.if(next.eq(IPPROTO.FRAGMENT), () => {
+          const fragment = packet.peek(Ipv6Fragment).orExit(() => leave('truncated'));
+          size.set(Ipv6Fragment.size);
+          const place = fragment.offset.host().u32().and(0xfff8);
+          $.if(place.eq(8).and(fragment.nextHeader.eq(IPPROTO.TCP)), () => leave('tiny-fragment'));
+          $.if(place.ne(0), () => {
+            // Only what carries TCP is ours to drop.
+            if (fragments.later === 'drop') $.if(fragment.nextHeader.eq(IPPROTO.TCP), () => leave('fragment'));
+            return leave('later-fragment');
+          });
+          $.if(fragment.offset.hasAny(1), () => {
+            if (fragments.first === 'drop') $.if(fragment.nextHeader.eq(IPPROTO.TCP), () => leave('fragment'));
+            fragmented.set(zero().add(1));
+          });
+        });
+        next.set(header.nextHeader);
+        chain.set(chain.add(size).xor(zero()));
+      });
+    });
+    $.if(next.oneOf(CHAINED), () => leave('ipv6-chain'));
+    $.if(next.ne(IPPROTO.TCP), () => leave('not-tcp'));
+  });
+  packet.skip(chain.and(CHAIN_MASK), { max: CHAIN_MASK }).orExit(() => leave('truncated'));
+  const payload = ip.payloadLength.host().u32().and(0xffff);
+  if (rules.lengths === 'check') $.if(payload.u64().gt(frameBytes), () => leave('bad-length'));
+  const needed = chain.add(Tcp.size);
+  $.if(payload.lt(needed), () => leave('bad-length'));
+  const tcp = packet.take(Tcp).orExit(() => leave('truncated'));
+  return {
+    family: 6,
+    offset,
+    source: () => addressWords(ip.saddr),
+    destination: () => addressWords(ip.daddr),
+    tcp,
+    length: payload.sub(chain),
+    fragmented,
+  };
+}

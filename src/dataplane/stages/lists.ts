@@ -1,0 +1,91 @@
+/**
+ * The operator's lists of sources. IPv4: a tree of arrays by the first 16 bits, the next 8 and the last 8, whose leaves hold two
+ * bits an address: at most three loads, of which the first hits a table of 256 KiB. IPv6: the kernel's longest-prefix trie.
+ */
+import {
+  array,
+  arrayMap,
+  type Builder,
+  type Int,
+  type IntVariable,
+  lpmTrie,
+  struct,
+  u32,
+} from '../../ebpf/language.ts';
+import { AddressKey, addressKeyFor } from '../frame/address-key.ts';
+import type { ProtectionMaps } from '../maps.ts';
+import type { Address } from '../frame/parse.ts';
+
+/** What a list says of an address. An allowed address is allowed, whatever denies it. */
+export const Listed = { NO: 0, ALLOW: 1, DENY: 2 } as const;
+/** Entries of a table from here on are numbers of blocks in the next one. */
+export const FIRST_BLOCK = 4;
+
+/** By an octet. Blocks hold 256 entries because the elements of an array map take 8 bytes at least. */
+export const OctetBlock = struct('list_octet', { entries: array(u32, 256) });
+/** Two bits for each last octet, sixteen in a word. */
+export const LeafBlock = struct('list_leaf', { words: array(u32, 16) });
+export const ROOT_ENTRIES = 65_536;
+/** Whether there is anything on the lists of each family. */
+export const ListState = struct('list_state', { listed4: u32, listed6: u32 });
+
+/** Room for blocks of both levels, and for IPv6 networks. */
+export interface ListCapacity {
+  readonly middle: number;
+  readonly leaf: number;
+  readonly networks6: number;
+}
+
+export const SMALL_LISTS: ListCapacity = { middle: 256, leaf: 1024, networks6: 1024 };
+
+export function listMaps({ middle, leaf, networks6 }: ListCapacity) {
+  return {
+    state: arrayMap('list_state', { value: ListState, maxEntries: 1 }),
+    root: arrayMap('list_root', { value: OctetBlock, maxEntries: ROOT_ENTRIES / 256, mmap: true }),
+    middle: arrayMap('list_middle', { value: OctetBlock, maxEntries: middle, mmap: true }),
+    leaf: arrayMap('list_leaf', { value: LeafBlock, maxEntries: leaf, mmap: true }),
+    trie: lpmTrie('list_v6', { key: AddressKey, value: u32, maxEntries: networks6 }),
+  };
+}
+
+/** What the lists say of a source, a `Listed`. */
+export function listed<R>($: Builder<R>, { lists }: ProtectionMaps, source: Address, family: 4 | 6): Int<32> {
+  const found = $.let($.u32(Listed.NO));
+  const state = $.at(lists.state, 0);
+  $.if((family === 4 ? state.listed4 : state.listed6).ne(0), () => {
+    if (family === 4) walk($, lists, source()[0]!.u32(), found);
+    else {
+      $.lookup(lists.trie, addressKeyFor($, source(), family)).match({
+        some: (entry) => {
+          found.set(entry.value);
+        },
+      });
+    }
+  });
+  return found;
+}
+
+/** The address as it lies in memory: its first octet is the lowest in the register. */
+function walk<R>($: Builder<R>, lists: ProtectionMaps['lists'], address: Int<32>, found: IntVariable<32>): void {
+  $.lookup(lists.root, address.and(0xff)).match({
+    some: (block) => {
+      found.set(block.entries.at(address.shr(8).and(0xff)));
+    },
+  });
+  $.if(found.ge(FIRST_BLOCK), () => {
+    $.lookup(lists.middle, found.sub(FIRST_BLOCK)).match({
+      some: (block) => {
+        found.set(block.entries.at(address.shr(16).and(0xff)));
+      },
+    });
+    $.if(found.ge(FIRST_BLOCK), () => {
+      $.lookup(lists.leaf, found.sub(FIRST_BLOCK)).match({
+        some: (block) => {
+          const last = address.shr(24);
+          const bits = block.words.at(last.shr(4).and(15)).shr(last.and(15).shl(1));
+          found.set(bits.and(3));
+        },
+      });
+    });
+  });
+}

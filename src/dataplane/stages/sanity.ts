@@ -1,0 +1,125 @@
+/** Checks of a SYN for what no real client sends; `policy/sanity.ts` says what each is. */
+import type { Builder, Condition, Int } from '../../ebpf/language.ts';
+import { TCP_FLAG } from '../../net/headers.ts';
+import { isWholeSum } from '../../net/checksum.ts';
+import type { SanityCheck } from '../../policy/sanity.ts';
+import type { Segment } from '../frame/parse.ts';
+import { reasonOf } from '../outcome/reason.ts';
+import { Present, type SynOptions } from '../frame/syn-options.ts';
+
+type Build = <R>($: Builder<R>, segment: Segment, options: SynOptions) => Condition | undefined;
+
+/** Flags that a SYN has no business with. */
+const FLAGS = { 'syn-fin': TCP_FLAG.FIN, 'syn-rst': TCP_FLAG.RST, 'syn-urg': TCP_FLAG.URG };
+/** Numbers that are zero in what real clients send. */
+const ZEROS = {
+  'syn-ack-number': ({ tcp }: Segment) => tcp.ack.raw(),
+  'syn-fragment': ({ fragmented }: Segment) => fragmented,
+  'bad-options': (_segment: Segment, { sound }: SynOptions) => sound.xor(1),
+};
+/** The windows that tools are known by. */
+const WINDOWS = { hping: 512, masscan: 1024, zmap: 65_535 };
+
+const hasFlag =
+  (name: keyof typeof FLAGS): Build =>
+  (_$, { tcp }) =>
+    tcp.flags.hasAny(FLAGS[name]);
+const isNotZero =
+  (name: keyof typeof ZEROS): Build =>
+  (_$, segment, options) =>
+    ZEROS[name](segment, options).ne(0);
+
+/** In the register, the first byte of an address in memory is the lowest. */
+const firstByte = (word: Int<64>): Int<64> => word.and(0xff);
+/** The second half of ::1 in memory order. */
+const LOOPBACK_LOW = 0x0100_0000_0000_0000n;
+/** The upper four bytes of the second half of ::ffff:0:0/96. */
+const MAPPED_LOW = 0xffff_0000n;
+
+const badSource: Build = (_$, { family, source }) => {
+  const [first, second] = source() as [Int<64>, Int<64>];
+  if (family === 4) {
+    const byte = firstByte(first);
+    return byte.eq(0).or(byte.eq(127)).or(byte.ge(224));
+  }
+  // ff00::/8, ::, ::1 and ::ffff:0:0/96, which never goes over a wire.
+  const low = second.eq(0).or(second.eq(LOOPBACK_LOW)).or(second.u32().u64().eq(MAPPED_LOW));
+  return firstByte(first).eq(0xff).or(first.eq(0).and(low));
+};
+
+const CHECKS: Record<SanityCheck, Build> = {
+  'syn-fin': hasFlag('syn-fin'),
+  'syn-rst': hasFlag('syn-rst'),
+  'syn-urg': hasFlag('syn-urg'),
+  'syn-payload': (_$, { length }, options) => length.gt(options.length.add(20)),
+  'syn-ack-number': isNotZero('syn-ack-number'),
+  'syn-fragment': isNotZero('syn-fragment'),
+  'null-port': (_$, { tcp }) => tcp.source.eq(0).or(tcp.dest.eq(0)),
+  land: (_$, { source, destination }) => {
+    const to = destination();
+    return source()
+      .map((word, index) => word.eq(to[index]!))
+      .reduce((all, one) => all.and(one));
+  },
+  'bad-source': badSource,
+  'bad-options': isNotZero('bad-options'),
+  'ip-checksum': (_$, { ipv4 }) => ipv4 && isWholeSum(ipv4.sum()).not(),
+  hping: (_$, { tcp }, { length }) => tcp.window.eq(WINDOWS.hping).and(length.eq(0)),
+  masscan: (_$, { tcp, destination, ipv4 }) => {
+    if (!ipv4) return undefined;
+    const address = destination()[0]!.u32();
+    // The low half of a number in network order is the upper half of the register.
+    const folded = address.xor(tcp.seq.raw()).shr(16).xor(tcp.dest.raw().u32());
+    return tcp.window.eq(WINDOWS.masscan).and(ipv4.header.id.raw().u32().eq(folded));
+  },
+  zmap: (_$, { tcp, ipv4 }, { present }) => {
+    if (!ipv4) return undefined;
+    return ipv4.header.id
+      .eq(54_321)
+      .and(tcp.window.eq(WINDOWS.zmap))
+      .and(present.and(~Present.MSS & 0xff).eq(0));
+  },
+  mirai: (_$, { tcp, destination, ipv4 }) => (ipv4 ? tcp.seq.raw().u64().eq(destination()[0]!) : undefined),
+};
+
+/** Not 0 where some check may find something; asking this costs less than asking them one by one. */
+function suspicion<R>($: Builder<R>, names: readonly SanityCheck[], segment: Segment, options: SynOptions): Int<32> {
+  const { flags, window } = segment.tcp;
+  const pick = <T>(from: Partial<Record<SanityCheck, T>>): T[] => names.flatMap((name) => from[name] ?? []);
+  const mask = pick(FLAGS).reduce((all, bit) => all | bit, 0);
+  const suspicious = $.let(flags.and(mask).u32());
+  for (const number of pick(ZEROS)) suspicious.set(suspicious.or(number(segment, options)));
+  const suspectIf = (condition: Condition): void => {
+    $.if(condition, () => {
+      suspicious.set(1);
+    });
+  };
+  suspectIf(window.oneOf(pick(WINDOWS)));
+  const grouped = new Set(Object.keys({ ...FLAGS, ...ZEROS, ...WINDOWS }));
+  for (const name of names.filter((one) => !grouped.has(one))) {
+    const condition = CHECKS[name]($, segment, options);
+    if (condition) suspectIf(condition);
+  }
+  return suspicious;
+}
+
+/** The reason to drop this SYN, or 0: of several, the one that comes first in the list. */
+export function sanityReason<R>(
+  $: Builder<R>,
+  checks: ReadonlySet<SanityCheck>,
+  segment: Segment,
+  options: SynOptions,
+): Int<32> {
+  const reason = $.let($.u32(0));
+  const names = (Object.keys(CHECKS) as SanityCheck[]).filter((name) => checks.has(name));
+  $.if(suspicion($, names, segment, options).ne(0), () => {
+    for (const name of names.toReversed()) {
+      const condition = CHECKS[name]($, segment, options);
+      if (!condition) continue;
+      $.if(condition, () => {
+        reason.set(reasonOf(name).index);
+      });
+    }
+  });
+  return reason;
+}

@@ -1,0 +1,167 @@
+/**
+ * The limit of a whole service, and the switch of its challenges. All CPUs share one bucket, but none writes to it per packet: a
+ * CPU takes tokens in batches, and reports in batches what it challenged.
+ *
+ * A SYN that finds no token switches challenges on. From then on the SYNs that come are charged at twice the price, so
+ * `challengeUntil` stays ahead of the clock while more than half the rate comes, and falls behind it, which is off, `HOLD` after.
+ */
+import type { Builder, Int, View } from '../../ebpf/language.ts';
+import type { Policy } from '../../policy/policy.ts';
+import type { ProtectionMaps, ServiceState } from '../maps.ts';
+import type { ServiceValues } from '../stages/service.ts';
+
+/** Tokens that a CPU takes at once, at most: an eighth of the smallest bucket, so that what idle CPUs hold matters little. */
+const LARGEST_BATCH = 64;
+
+export function batchOf({ services }: Policy): number {
+  const bursts = services.flatMap(({ limits }) => (limits.service ? [limits.service.burst] : []));
+  return Math.max(1, Math.min(LARGEST_BATCH, ...bursts.map((burst) => Math.floor(burst / 8))));
+}
+/** How long challenges stay on once switched on, and after the rate has fallen below half: nanoseconds. */
+const HOLD = 10_000_000_000n;
+const MAX_TRIES = 4;
+
+type ServiceBucket = NonNullable<ServiceValues['service']>;
+
+type State = View<(typeof ServiceState)['fields']>;
+
+/** The state of a service; that of an only one is at a fixed place. */
+function withState<R>(
+  $: Builder<R>,
+  { services }: ProtectionMaps,
+  index: Int<32> | number,
+  use: (state: State) => void,
+): void {
+  if (index === 0 && services.maxEntries === 1) use($.at(services, 0));
+  else $.lookup(services, index).match({ some: use });
+}
+
+/** Whether the service's SYNs are all to be challenged; while they are, this one is counted. */
+export function challenging<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  index: Int<32> | number,
+  { price }: ServiceBucket,
+  batch: number,
+  now: Int<64>,
+): Int<32> {
+  const on = $.let($.u32(0));
+  withState($, maps, index, (state) => {
+    const until = state.challengeUntil;
+    $.if(until.gt(now), () => {
+      on.set(1);
+      $.lookup(maps.shares, index).match({
+        some: (share) => {
+          const pending = share.pending.add(1);
+          $.if(
+            pending.lt(batch),
+            () => {
+              share.set({ pending });
+            },
+            () => {
+              share.set({ pending: 0 });
+              const next = until.add(
+                $.u64(0)
+                  .add(price)
+                  .mul(2 * batch),
+              );
+              const latest = now.add(HOLD);
+              // A lost race with another CPU loses a batch of the count, which the next one makes good.
+              state.ref('challengeUntil').set($.select(next.lt(latest), next, latest));
+            },
+          );
+        },
+      });
+    });
+  });
+  return on;
+}
+
+/**
+ * Whether the service has no token left, without taking one: asked first, because then nothing else needs to be asked. Gives 1
+ * where there is none; `switchOn` then turns challenges on.
+ */
+export function serviceIsEmpty<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  index: Int<32> | number,
+  { price, credit }: ServiceBucket,
+  batch: number,
+  now: Int<64>,
+  switchOn: Int<32> | boolean,
+): Int<32> {
+  const empty = $.let($.u32(0));
+  $.lookup(maps.shares, index).match({
+    some: (share) => {
+      $.if(share.tokens.eq(0), () => {
+        withState($, maps, index, (state) => {
+          const paid = state.paid;
+          const cost = $.u64(0).add(price).mul(batch);
+          $.if(paid.gt(now), () => {
+            $.if(paid.add(cost).sub(now).gt(credit), () => {
+              empty.set(1);
+              turnOn($, state, now, switchOn);
+            });
+          });
+        });
+      });
+    },
+  });
+  return empty;
+}
+
+function turnOn<R>($: Builder<R>, state: State, now: Int<64>, switchOn: Int<32> | boolean): void {
+  if (switchOn === false) return;
+  const on = (): void => {
+    // Once it is on, it is kept on by counting.
+    $.if(state.challengeUntil.le(now), () => {
+      state.ref('challengeUntil').set(now.add(HOLD));
+    });
+  };
+  if (switchOn === true) on();
+  else $.if(switchOn.ne(0), on);
+}
+
+/** Takes a token of the service. Gives 1 where there is none; `switchOn` then turns challenges on. */
+export function overService<R>(
+  $: Builder<R>,
+  maps: ProtectionMaps,
+  index: Int<32> | number,
+  { price, credit }: ServiceBucket,
+  batch: number,
+  now: Int<64>,
+  switchOn: Int<32> | boolean,
+): Int<32> {
+  const over = $.let($.u32(0));
+  $.lookup(maps.shares, index).match({
+    some: (share) => {
+      const { tokens } = share;
+      $.if(
+        tokens.ne(0),
+        () => {
+          share.set({ tokens: tokens.sub(1) });
+        },
+        () => {
+          withState($, maps, index, (state) => {
+            over.set(1);
+            const cost = $.u64(0).add(price).mul(batch);
+            $.loop(MAX_TRIES, (_round, loop) => {
+              const paid = state.paid;
+              const start = $.select(paid.gt(now), paid, now);
+              loop.breakIf(start.add(cost).sub(now).gt(credit));
+              const found = state.ref('paid').compareExchange(paid, start.add(cost));
+              loop.continueIf(found.ne(paid));
+              over.set(0);
+              share.set({ tokens: batch - 1 });
+              loop.break();
+            });
+            $.if(over.ne(0), () => {
+              turnOn($, state, now, switchOn);
+            });
+          });
+        },
+      );
+    },
+  });
+  return over;
+}

@@ -1,0 +1,45 @@
+/** The units in which 32-bit cells count time. */
+import type { Bucket, Policy, Service } from '../../policy/policy.ts';
+
+/** An interval has at least this many ticks, so that rounding a price up costs a quarter of a thousandth at most. */
+const TICKS_PER_INTERVAL_BITS = 12;
+/** The largest share of the 32 bits that a full bucket may take: stale cells are recognised by lying outside it. */
+const SPAN_BITS = 30;
+
+const bitLength = (value: bigint): number => value.toString(2).length;
+
+/** How many bits of a nanosecond clock one tick leaves out, for a meter that all these buckets share. */
+export function tickShift(buckets: readonly Bucket[]): number {
+  if (buckets.length === 0) return 0;
+  const fine = Math.min(...buckets.map(({ interval }) => bitLength(interval) - 1)) - TICKS_PER_INTERVAL_BITS;
+  const spans = buckets.map(({ interval, burst }) => bitLength(interval * BigInt(burst + 1)) - SPAN_BITS);
+  return Math.max(0, fine, ...spans);
+}
+
+/** A bucket in ticks; the price is rounded up, so that no source ever gets more than its rate. */
+export function bucketTicks({ interval, burst }: Bucket, shift: number): { price: number; credit: number } {
+  const price = Number((interval + (1n << BigInt(shift)) - 1n) >> BigInt(shift));
+  return { price, credit: price * (burst - 1) };
+}
+
+/** The clock of each meter: bits of a nanosecond that its ticks leave out. One unit for all services, because they share cells. */
+export function tickShifts(services: readonly Service[]): {
+  readonly source: number;
+  readonly prefixes: readonly number[];
+  readonly verified: number;
+} {
+  const shiftOf = (pick: (service: Service) => readonly Bucket[]): number => tickShift(services.flatMap(pick));
+  return {
+    source: shiftOf(({ limits }) => (limits.source ? [limits.source] : [])),
+    prefixes: services[0]!.limits.prefixes.map((_, at) =>
+      shiftOf(({ limits }) => (limits.prefixes[at] ? [limits.prefixes[at]] : [])),
+    ),
+    verified: shiftOf(({ limits }) => [limits.verified]),
+  };
+}
+
+/** Tokens that are left in the bucket of a source whose cell is so many ticks ahead of the clock. */
+export function tokensLeft({ services }: Policy, bucket: Bucket, ahead: number): number {
+  const { price } = bucketTicks(bucket, tickShifts(services).source);
+  return Math.max(0, bucket.burst - Math.ceil(ahead / price));
+}

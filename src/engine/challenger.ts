@@ -1,0 +1,126 @@
+/** Which form of challenge this kernel and host can do, and what the host's own stack takes part in. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import {
+  interfaceIndex,
+  type Feature,
+  probeHelper,
+  probeKernelFunction,
+  readInterface,
+  UnsupportedError,
+} from '../ebpf/index.ts';
+import type { Challenger, Form, Stack } from '../dataplane/stages/challenge.ts';
+import type { Policy } from '../policy/policy.ts';
+
+const SYSCTLS = '/proc/sys/net';
+const SYNCOOKIES = 'ipv4/tcp_syncookies';
+/** The value of it that makes the kernel take cookies at any time. */
+const UNCONDITIONAL = '2';
+const TIMESTAMPS = 'ipv4/tcp_timestamps';
+/** The value of it without a secret offset for each pair of addresses. */
+const PLAIN = '2';
+
+/** What each form needs of the kernel. */
+export function formFeature(form: Form): Feature | undefined {
+  if (form === 'assign') return probeKernelFunction('bpf_sk_assign_tcp_reqsk', '6.9');
+  if (form === 'kernel') return probeHelper('tcp_raw_gen_syncookie_ipv4');
+  return undefined;
+}
+
+/** What a policy's form came to here. */
+export interface Settled {
+  readonly challenger: Challenger | undefined;
+  /** What was taken and why, or why nothing could be. */
+  readonly note: string;
+}
+
+function readSysctl(name: string): string {
+  try {
+    return readFileSync(`${SYSCTLS}/${name}`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+/** What the form `kernel` is better for, by sysctl; timestamps that are off stay off. */
+function wantedSysctls(): Map<string, string> {
+  const wanted = new Map([[SYNCOOKIES, UNCONDITIONAL]]);
+  if (readSysctl(TIMESTAMPS) === '1') wanted.set(TIMESTAMPS, PLAIN);
+  return wanted;
+}
+
+/** What the host scales windows by that it offers (`tcp_select_initial_window`, net/ipv4/tcp_output.c), unless a listener has set its own buffer. */
+function windowScale(): number {
+  const largest = Number(readSysctl('ipv4/tcp_rmem').split(/\s+/)[2] ?? 0);
+  const space = Math.max(largest, Number(readSysctl('core/rmem_max')), 1);
+  return Math.min(14, Math.max(0, Math.floor(Math.log2(space)) - 15));
+}
+
+function readStack(mtu: number, setSysctls: boolean): Stack {
+  const on = (name: string): boolean => readSysctl(`ipv4/${name}`) !== '0';
+  return {
+    timestamps: on('tcp_timestamps'),
+    plainTimestamps: readSysctl(TIMESTAMPS) === PLAIN || (setSysctls && on('tcp_timestamps')),
+    sack: on('tcp_sack'),
+    windowScaling: on('tcp_window_scaling'),
+    ecn: on('tcp_ecn'),
+    mtu,
+    windowScale: windowScale(),
+  };
+}
+
+/** Settles the form for an interface of this network namespace. @throws UnsupportedError for a form asked for by name that this kernel lacks. */
+export function settleChallenger(policy: Policy, interfaceName: string): Settled {
+  const { form, services, setSysctls } = policy;
+  if (services.every(({ challenge }) => challenge === 'off'))
+    return { challenger: undefined, note: 'challenges are off' };
+  const index = interfaceIndex(interfaceName);
+  const stack = readStack(index === undefined ? 1500 : readInterface(index).mtu, setSysctls);
+  const take = (chosen: Form, why: string): Settled => ({
+    challenger: { form: chosen, stack },
+    note: form === chosen ? `challenge: ${chosen}` : `challenge: ${chosen} (${why})`,
+  });
+  const has = (wanted: Form): boolean => {
+    const feature = formFeature(wanted);
+    if (!feature || feature.available) return true;
+    if (form === wanted) throw new UnsupportedError(feature.name, feature.since);
+    return false;
+  };
+  if (form === 'reset') return take('reset', '');
+  if (form !== 'kernel' && has('assign')) return take('assign', 'cookies that traffic control accepts');
+  if (has('kernel')) {
+    if (readSysctl(SYNCOOKIES) === UNCONDITIONAL || setSysctls) return take('kernel', "the kernel's own cookies");
+    return {
+      challenger: undefined,
+      note: 'no challenge: the form kernel needs net.ipv4.tcp_syncookies=2; set it, or allow it with challenge.set-sysctls = true. What is over a limit is dropped',
+    };
+  }
+  return {
+    challenger: undefined,
+    note: 'no challenge: this kernel has no SYN cookies for XDP (Linux 6.0). What is over a limit is dropped',
+  };
+}
+
+/** The sysctls that the form `kernel` needs: set where the policy allows it, and set back once no form needs them, or on disposal. */
+export class Sysctls implements Disposable {
+  /** What stood there before. */
+  readonly #before = new Map<string, string>();
+
+  /** Sets what this challenger needs, and sets back what it does not. */
+  settle({ setSysctls }: Policy, challenger: Challenger | undefined): void {
+    if (!setSysctls || challenger?.form !== 'kernel') {
+      this[Symbol.dispose]();
+      return;
+    }
+    for (const [name, value] of wantedSysctls()) {
+      const now = readSysctl(name);
+      if (now === value) continue;
+      this.#before.set(name, now);
+      writeFileSync(`${SYSCTLS}/${name}`, value);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const [name, value] of this.#before) writeFileSync(`${SYSCTLS}/${name}`, value);
+    this.#before.clear();
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * The IPv4 lists as the tables that the program walks (`lists.ts`). Tables are made anew for each first half of an address that
+ * a change touches, in blocks that nobody looks at yet, and come into force with one store to the root.
+ */
+import { FIRST_BLOCK, type ListCapacity, Listed, ROOT_ENTRIES } from '../../dataplane/stages/lists.ts';
+
+/** Where the tables lie: memory of the kernel's maps, or anything of that size. */
+export interface ListMemory {
+  readonly root: Uint32Array;
+  /** 256 entries a block. */
+  readonly middle: Uint32Array;
+  /** 16 words a block. */
+  readonly leaf: Uint32Array;
+}
+
+type Action = 'allow' | 'deny';
+const MIDDLE = 256;
+const LEAF = 16;
+
+/** Networks of one action: those of up to 16 bits, and the others by their first 16 bits. */
+class Networks {
+  readonly wide = new Set<number>();
+  readonly narrow = new Map<number, Set<number>>();
+
+  add(network: number): void {
+    const root = Math.floor(network / 2 ** 22);
+    if (network % 64 <= 16) this.wide.add(network);
+    else {
+      const set = this.narrow.get(root);
+      if (set) set.add(network);
+      else this.narrow.set(root, new Set([network]));
+    }
+  }
+
+  delete(network: number): void {
+    if (network % 64 <= 16) this.wide.delete(network);
+    else this.narrow.get(Math.floor(network / 2 ** 22))?.delete(network);
+  }
+}
+
+const addressOf = (network: number): number => Math.floor(network / 64);
+const rootsOf = (network: number): { first: number; count: number } => {
+  const bits = network % 64;
+  return { first: Math.floor(addressOf(network) / 65_536), count: bits < 16 ? 2 ** (16 - bits) : 1 };
+};
+
+/** Blocks of one level. What the table no longer needs may still be read by a CPU, and is used again only after the next change. */
+class Blocks {
+  readonly #free: number[] = [];
+  #retired: number[] = [];
+  #next = 0;
+  readonly #count: number;
+  readonly #level: string;
+
+  constructor(count: number, level: string) {
+    this.#count = count;
+    this.#level = level;
+  }
+
+  take(): number {
+    const block = this.#free.pop() ?? this.#next++;
+    if (block >= this.#count)
+      throw new RangeError(`fill lists: more than ${String(this.#count)} ${this.#level} blocks are needed`);
+    return block;
+  }
+
+  retire(block: number): void {
+    this.#retired.push(block);
+  }
+
+  settle(): void {
+    this.#free.push(...this.#retired.splice(0));
+  }
+}
+
+export class ListTable {
+  readonly #memory: ListMemory;
+  readonly #networks: Record<Action, Networks> = { allow: new Networks(), deny: new Networks() };
+  readonly #middle: Blocks;
+  readonly #leaf: Blocks;
+
+  constructor(memory: ListMemory) {
+    this.#memory = memory;
+    this.#middle = new Blocks(memory.middle.length / MIDDLE, 'middle');
+    this.#leaf = new Blocks(memory.leaf.length / LEAF, 'leaf');
+  }
+
+  get empty(): boolean {
+    const used = ({ wide, narrow }: Networks): boolean =>
+      wide.size > 0 || [...narrow.values()].some((set) => set.size > 0);
+    return !used(this.#networks.allow) && !used(this.#networks.deny);
+  }
+
+  /** Adds and removes packed networks; each address changes from its old answer to its new one at once. */
+  apply(
+    changes: Partial<Record<Action, { readonly add?: readonly number[]; readonly remove?: readonly number[] }>>,
+  ): void {
+    this.#middle.settle();
+    this.#leaf.settle();
+    const touched = new Set<number>();
+    for (const action of ['allow', 'deny'] as const) {
+      const { add = [], remove = [] } = changes[action] ?? {};
+      for (const network of remove) this.#networks[action].delete(network);
+      for (const network of add) this.#networks[action].add(network);
+      for (const list of [remove, add]) {
+        for (const network of list) {
+          const { first, count } = rootsOf(network);
+          for (let root = first; root < first + count; root++) touched.add(root);
+        }
+      }
+    }
+    const wide = { allow: this.#wideRoots('allow'), deny: this.#wideRoots('deny') };
+    for (const root of touched) this.#paintRoot(root, wide.allow[root] === 1, wide.deny[root] === 1);
+  }
+
+  #wideRoots(action: Action): Uint8Array {
+    const covered = new Uint8Array(ROOT_ENTRIES);
+    for (const network of this.#networks[action].wide) {
+      const { first, count } = rootsOf(network);
+      covered.fill(1, first, first + count);
+    }
+    return covered;
+  }
+
+  #paintRoot(root: number, allowed: boolean, denied: boolean): void {
+    const { middle, root: roots } = this.#memory;
+    const old = roots[root]!;
+    roots[root] = this.#painted(root, allowed, denied);
+    if (old < FIRST_BLOCK) return;
+    const block = old - FIRST_BLOCK;
+    for (let at = block * MIDDLE; at < (block + 1) * MIDDLE; at++) {
+      if (middle[at]! >= FIRST_BLOCK) this.#leaf.retire(middle[at]! - FIRST_BLOCK);
+    }
+    this.#middle.retire(block);
+  }
+
+  #painted(root: number, allowed: boolean, denied: boolean): number {
+    if (allowed) return Listed.ALLOW;
+    const base = denied ? Listed.DENY : Listed.NO;
+    const allow = this.#networks.allow.narrow.get(root);
+    const deny = denied ? undefined : this.#networks.deny.narrow.get(root);
+    if (!allow?.size && !deny?.size) return base;
+    const block = this.#middle.take();
+    this.#memory.middle.fill(base, block * MIDDLE, (block + 1) * MIDDLE);
+    // The shorter ones first: what they cover needs no block.
+    const paint = (set: ReadonlySet<number> | undefined, value: number): void => {
+      if (!set) return;
+      const networks = [...set];
+      if (networks.length > 1) networks.sort((a, b) => (a % 64) - (b % 64));
+      for (const network of networks) this.#paint(block, network, value);
+    };
+    paint(deny, Listed.DENY);
+    paint(allow, Listed.ALLOW);
+    return block + FIRST_BLOCK;
+  }
+
+  #paint(block: number, network: number, value: number): void {
+    const { middle, leaf } = this.#memory;
+    const [address, bits] = [addressOf(network), network % 64];
+    const at = block * MIDDLE + (Math.floor(address / 256) & 0xff);
+    if (bits <= 24) {
+      for (let entry = at; entry < at + 2 ** (24 - bits); entry++) {
+        if (middle[entry]! >= FIRST_BLOCK) this.#leaf.retire(middle[entry]! - FIRST_BLOCK);
+        middle[entry] = value;
+      }
+      return;
+    }
+    const found = middle[at]!;
+    if (found === value) return;
+    if (found < FIRST_BLOCK) {
+      const fresh = this.#leaf.take();
+      leaf.fill(found * 0x5555_5555, fresh * LEAF, (fresh + 1) * LEAF);
+      middle[at] = fresh + FIRST_BLOCK;
+    }
+    const start = (middle[at]! - FIRST_BLOCK) * LEAF;
+    const first = address & 0xff;
+    for (let last = first; last < first + 2 ** (32 - bits); last++) {
+      const word = start + (last >> 4);
+      const shift = (last & 15) * 2;
+      leaf[word] = (leaf[word]! & ~(3 << shift)) | (value << shift);
+    }
+  }
+}
+
+/** How many blocks these networks need, with room for a quarter more. */
+export function capacityFor(v4: readonly number[], networks6: number): ListCapacity {
+  const [middle, leaf] = [new Set<number>(), new Set<number>()];
+  for (const network of v4) {
+    const bits = network % 64;
+    if (bits > 16) middle.add(Math.floor(network / 2 ** 22));
+    if (bits > 24) leaf.add(Math.floor(network / 2 ** 14));
+  }
+  const room = (used: number, least: number): number => Math.max(least, Math.ceil(used * 1.25));
+  return { middle: room(middle.size, 256), leaf: room(leaf.size, 1024), networks6: room(networks6, 1024) };
+}

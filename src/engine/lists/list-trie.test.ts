@@ -1,0 +1,48 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { cidrContains } from '../../net/address.ts';
+import { packedBits, packIpv6, unpackIpv6 } from '../../net/ipv6-network.ts';
+import { Listed } from '../../dataplane/stages/lists.ts';
+import { ListTrie } from './list-trie.ts';
+
+/** Networks of a few bits, so that they lie in each other. */
+const network = fc
+  .tuple(fc.integer({ min: 0, max: 15 }), fc.integer({ min: 0, max: 4 }))
+  .map(([top, bits]) =>
+    packIpv6({ address: Uint8Array.from({ length: 16 }, (_, at) => (at === 0 ? top << 4 : 0)), bits }),
+  );
+const networks = fc.array(network, { maxLength: 6 });
+const change = fc.record({ add: networks, remove: networks });
+
+it('holds what makes the longest prefix say what the lists say, after any changes', () => {
+  fc.assert(
+    fc.property(fc.array(fc.record({ allow: change, deny: change }), { maxLength: 8 }), (changes) => {
+      const trie = new ListTrie();
+      const lists = { allow: new Set<string>(), deny: new Set<string>() };
+      const inKernel = new Map<string, number>();
+      for (const one of changes) {
+        for (const action of ['allow', 'deny'] as const) {
+          for (const gone of one[action].remove) lists[action].delete(gone);
+          for (const added of one[action].add) lists[action].add(added);
+        }
+        const { set, gone } = trie.apply(one);
+        for (const packed of gone) expect(inKernel.delete(packed)).toBe(true);
+        for (const [packed, value] of set) inKernel.set(packed, value);
+        expect(inKernel.size).toBe(trie.size);
+        for (let top = 0; top < 16; top++) {
+          const address = Uint8Array.from({ length: 16 }, (_, at) => (at === 0 ? top << 4 : 0));
+          const covers = (packed: string): boolean => cidrContains(unpackIpv6(packed), address);
+          const longest = [...inKernel]
+            .filter(([packed]) => covers(packed))
+            .toSorted(([a], [b]) => packedBits(b) - packedBits(a))[0];
+          const expected = [...lists.allow].some(covers)
+            ? Listed.ALLOW
+            : [...lists.deny].some(covers)
+              ? Listed.DENY
+              : Listed.NO;
+          expect(longest?.[1] ?? Listed.NO).toBe(expected);
+        }
+      }
+    }),
+  );
+});
