@@ -29,6 +29,7 @@ export type { LoopControl } from './dsl/loop.ts';
 export type { MapValue } from './dsl/map-value.ts';
 export { Condition } from './dsl/condition.ts';
 export { func, type Func } from './dsl/func.ts';
+export { globalFunc, type GlobalFunc, type GlobalParameter } from './dsl/global-func.ts';
 export { Int, type IntVariable, Network, type NetworkVariable, type NetworkWidth, type Width } from './dsl/int.ts';
 export {
   arrayMap,

@@ -2,7 +2,7 @@
  * BTF, the kernel's type format (Documentation/bpf/btf.rst): enough of it to describe map keys and values, functions and
  * source lines. Type 0 is void; types count from 1.
  */
-import type { Type } from './type.ts';
+import type { Struct, Type } from './type.ts';
 
 const MAGIC = 0xeb9f;
 const HEADER_SIZE = 24;
@@ -10,6 +10,17 @@ const HEADER_SIZE = 24;
 const Kind = { INT: 1, PTR: 2, ARRAY: 3, STRUCT: 4, TYPEDEF: 8, FUNC: 12, FUNC_PROTO: 13 } as const;
 /** Linkage of a function: the kernel checks a static one anew at each call, with what it knows there. */
 export const Linkage = { STATIC: 0, GLOBAL: 1 } as const;
+
+/**
+ * What a function takes: a number, the program's context (`any` where the kernel asks for no name), or memory of the size of a struct. Of a
+ * global function the kernel believes this and nothing else (`btf_prepare_func_args`, kernel/bpf/btf.c): the context by the name of its struct.
+ */
+export type ParameterType = 'number' | { readonly context: 'xdp_md' | '__sk_buff' | 'any' } | Struct;
+
+export interface Signature {
+  readonly parameters: readonly ParameterType[];
+  readonly linkage: number;
+}
 
 const INTEGER_NAMES: Record<number, string> = {
   1: 'unsigned char',
@@ -65,14 +76,19 @@ export class BtfBuilder {
     }
   }
 
-  /** A function with `parameters` numbers (the first of a program's main function is its context) and a number back. */
-  func(name: string, parameters: readonly string[], linkage: number): number {
-    const long = this.#integer(8);
+  /** A function that gives a number back. */
+  func(name: string, { parameters, linkage }: Signature): number {
     const params = Buffer.concat(
-      parameters.map((param) => words(this.string(param), param === 'ctx' ? this.#add(Kind.PTR, '', 0, 0) : long)),
+      parameters.map((type, index) => words(this.string(`p${String(index)}`), this.#parameter(type))),
     );
-    const prototype = this.#add(Kind.FUNC_PROTO, '', parameters.length, this.#integer(4), params);
+    const prototype = this.#add(Kind.FUNC_PROTO, '', parameters.length, this.#integer(8), params);
     return this.#add(Kind.FUNC, name, linkage, prototype);
+  }
+
+  #parameter(type: ParameterType): number {
+    if (type === 'number') return this.#integer(8);
+    if ('kind' in type) return this.#add(Kind.PTR, '', 0, this.type(type));
+    return this.#add(Kind.PTR, '', 0, type.context === 'any' ? 0 : this.#add(Kind.STRUCT, type.context, 0, 0));
   }
 
   /** The whole section, as BPF_BTF_LOAD takes it. */

@@ -1,7 +1,7 @@
 import { slotOffsets } from '../asm/encode.ts';
 import type { CompiledCode } from '../ir/compile.ts';
 import { sourceLine, type SourceLocation } from '../source-location.ts';
-import { BtfBuilder, Linkage } from './btf.ts';
+import { BtfBuilder } from './btf.ts';
 
 /** What BPF_PROG_LOAD wants beside the instructions, so that the kernel can name functions and lines. */
 export interface ProgramInfo {
@@ -35,9 +35,8 @@ export function lineTable({ insns, functions }: CompiledCode): { slot: number; l
 
 export function programInfo(code: CompiledCode): ProgramInfo {
   const btf = new BtfBuilder();
-  const functions = code.functions.map((fn, index) => {
-    const params = Array.from({ length: fn.parameters }, (_, at) => (index === 0 ? 'ctx' : `p${String(at)}`));
-    const type = btf.func(fn.name, params, index === 0 ? Linkage.GLOBAL : Linkage.STATIC);
+  const functions = code.functions.map((fn) => {
+    const type = btf.func(fn.name, fn.signature);
     const record = Buffer.alloc(FUNCTION_INFO_SIZE);
     record.writeUInt32LE(fn.slot, 0);
     record.writeUInt32LE(type, 4);

@@ -9,12 +9,12 @@ import { helpers } from '../uapi/helpers.gen.ts';
 import { MapType } from '../uapi/constants.gen.ts';
 import type { BuilderCore } from './blocks.ts';
 import { type Block } from './blocks.ts';
+import type { Callable } from './callable.ts';
 import type { Condition } from './condition.ts';
 import type { Emitter } from './emitter.ts';
 import type { ContextValue, HelperArguments, HelperName } from './helper-arguments.ts';
 import { emitLoop, type LoopControl } from './loop.ts';
 import { type MapValue, mapValue } from './map-value.ts';
-import { callFunction, type Func, type FuncArguments } from './func.ts';
 import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
 import type { MapSpec } from './map.ts';
@@ -238,8 +238,8 @@ export class Builder<R> {
   }
 
   /** Calls a BPF function of this program. */
-  invoke<P extends readonly Width[], W extends Width>(fn: Func<P, W>, ...args: FuncArguments<P>): Int<W> {
-    return callFunction(this.#emitter, fn, args, (core) => new Builder(core));
+  invoke<A extends readonly unknown[], W extends Width>(fn: Callable<A, W>, ...args: A): Int<W> {
+    return fn.call(this.#emitter, args);
   }
 
   /** Goes on with another program of a program array; comes back only where there is none at that index. */

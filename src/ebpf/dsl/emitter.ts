@@ -1,4 +1,5 @@
 import type { CompareName } from '../asm/opcode.ts';
+import type { Signature } from '../btf/btf.ts';
 import { DslError } from '../errors.ts';
 import {
   type Block,
@@ -48,9 +49,23 @@ export interface Pending {
   readonly what: string;
 }
 
+/** Where a context has the packet's bounds, of which the verifier makes pointers, and what came with it. */
+export interface ContextLayout {
+  /** What the kernel's BTF calls it. */
+  readonly type: 'xdp_md' | '__sk_buff';
+  readonly data: number;
+  readonly dataEnd: number;
+  readonly ingressIfindex: number;
+  readonly rxQueue: number;
+  /** Bytes of the whole packet, where it may have more than lies in one piece. */
+  readonly length?: number;
+}
+
 /** Functions, maps and names of the program being built. */
 export interface ProgramContext {
-  readonly functions: Map<string, IrFunction>;
+  readonly layout: ContextLayout;
+  /** By name, with the definition that each was built from. */
+  readonly functions: Map<string, { readonly of: object; readonly ir: IrFunction }>;
   readonly maps: Map<string, MapSpec>;
 }
 
@@ -70,10 +85,11 @@ export class Emitter {
   /** How many exits were emitted so far. */
   exits = 0;
 
-  constructor(name: string, parameters: number, context: ProgramContext) {
+  constructor(name: string, signature: Signature, context: ProgramContext) {
     this.context = context;
-    const params = Array.from({ length: parameters }, (_, index) => FIRST_VREG + index);
-    this.fn = { name, params, site: new CallSite(), blocks: [], frame: [], nextVReg: FIRST_VREG + parameters };
+    const params = signature.parameters.map((_, index) => FIRST_VREG + index);
+    const nextVReg = FIRST_VREG + params.length;
+    this.fn = { name, params, signature, site: new CallSite(), blocks: [], frame: [], nextVReg };
     this.#scope = { parent: undefined, emitter: this, open: true };
     this.#current = this.block();
     this.fn.blocks.push(this.#current);

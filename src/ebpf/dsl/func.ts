@@ -1,7 +1,10 @@
+import { Linkage } from '../btf/btf.ts';
 import { DslError } from '../errors.ts';
+import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import { BuilderCore } from './blocks.ts';
-import type { Builder } from './builder.ts';
+import { Builder } from './builder.ts';
+import type { Callable } from './callable.ts';
 import { Emitter } from './emitter.ts';
 import { Int, operandFor, UNKNOWN, type Width } from './int.ts';
 import type { Exited } from './maybe.ts';
@@ -11,12 +14,60 @@ export type FuncArguments<P extends readonly Width[]> = {
   readonly [Index in keyof P]: Int<P[Index] & Width> | number | bigint;
 };
 
+/** What the body of a function ends with. */
+export type FuncReturn<W extends Width> = Int<W> | number | Exited;
+
 /** A BPF function: compiled once a program, called with up to five numbers. A plain TypeScript function is a macro instead. */
-export interface Func<P extends readonly Width[] = readonly Width[], W extends Width = Width> {
-  readonly name: string;
-  readonly params: P;
-  readonly result: W;
-  readonly body: ($: Builder<Int<W> | number>, ...args: IntsOf<P>) => Int<W> | number | Exited;
+export type Func<P extends readonly Width[] = readonly Width[], W extends Width = Width> = Callable<
+  FuncArguments<P>,
+  W
+>;
+
+/** @throws DslError for more than the calling convention has registers for. */
+export function checkParameters(name: string, params: readonly unknown[]): void {
+  if (params.length <= 5) return;
+  throw new DslError(
+    `define func ${name}: ${String(params.length)} parameters given, five fit into registers`,
+    new CallSite().location,
+  );
+}
+
+const building = new WeakSet<object>();
+
+/** Builds a function, unless the program has it already. @throws DslError for one that calls itself, or that has another's name. */
+export function buildFunction<R>(
+  { context: { functions } }: Emitter,
+  fn: { readonly name: string },
+  open: () => { readonly core: BuilderCore<R>; readonly body: () => R | Exited },
+): void {
+  if (building.has(fn)) {
+    throw new DslError(`call ${fn.name}: a function cannot call itself`, new CallSite().location);
+  }
+  const known = functions.get(fn.name);
+  if (known && known.of !== fn) {
+    throw new DslError(`call ${fn.name}: the program has another function of this name`, new CallSite().location);
+  }
+  if (known) return;
+  building.add(fn);
+  try {
+    const { core, body } = open();
+    functions.set(fn.name, { of: fn, ir: core.emitter.fn });
+    finishBody(core, body(), fn.name);
+  } finally {
+    building.delete(fn);
+  }
+}
+
+/** Emits the call of a function that the program has. */
+export function emitInvoke<W extends Width>(
+  emitter: Emitter,
+  name: string,
+  args: readonly Operand[],
+  result: W,
+): Int<W> {
+  const dst = emitter.vreg();
+  emitter.emit({ op: 'invoke', callee: name, args, dst, note: name });
+  return new Int(emitter, result, dst, UNKNOWN);
 }
 
 /** Defines a BPF function over numbers of the given widths. What its blocks return leaves the function. */
@@ -24,44 +75,26 @@ export function func<const P extends readonly Width[], const W extends Width>(
   name: string,
   params: P,
   result: W,
-  body: ($: Builder<Int<W> | number>, ...args: IntsOf<P>) => Int<W> | number | Exited,
+  body: ($: Builder<Int<W> | number>, ...args: IntsOf<P>) => FuncReturn<W>,
 ): Func<P, W> {
-  if (params.length > 5) {
-    throw new DslError(
-      `define func ${name}: ${String(params.length)} parameters given, five fit into registers`,
-      new CallSite().location,
-    );
-  }
-  return { name, params, result, body };
-}
-
-const building = new WeakSet<Func>();
-
-/** Calls a function, building it first where the program does not have it yet. */
-export function callFunction<P extends readonly Width[], W extends Width>(
-  emitter: Emitter,
-  fn: Func<P, W>,
-  args: FuncArguments<P>,
-  builderOf: (core: BuilderCore<Int<W> | number>) => Builder<Int<W> | number>,
-): Int<W> {
-  const { functions } = emitter.context;
-  if (building.has(fn as unknown as Func)) {
-    throw new DslError(`call ${fn.name}: a function cannot call itself`, new CallSite().location);
-  }
-  if (!functions.has(fn.name)) {
-    building.add(fn as unknown as Func);
-    const inner = new Emitter(fn.name, fn.params.length, emitter.context);
-    functions.set(fn.name, inner.fn);
-    const core = new BuilderCore<Int<W> | number>(inner, (value) => ({ operand: operandFor(inner, fn.result, value) }));
-    const params = fn.params.map((width, index) => new Int(inner, width, inner.fn.params[index]!, UNKNOWN));
-    const result = fn.body(builderOf(core), ...(params as unknown as IntsOf<P>));
-    finishBody(core, result, fn.name);
-    building.delete(fn as unknown as Func);
-  }
-  const operands = fn.params.map((width, index) => operandFor(emitter, width, args[index] as Int | number));
-  const dst = emitter.vreg();
-  emitter.emit({ op: 'invoke', callee: fn.name, args: operands, dst, note: fn.name });
-  return new Int(emitter, fn.result, dst, UNKNOWN);
+  checkParameters(name, params);
+  const fn: Func<P, W> = {
+    name,
+    call: (emitter, args) => {
+      buildFunction(emitter, fn, () => {
+        const signature = { parameters: params.map(() => 'number' as const), linkage: Linkage.STATIC };
+        const inner = new Emitter(name, signature, emitter.context);
+        const core = new BuilderCore<Int<W> | number>(inner, (value) => ({
+          operand: operandFor(inner, result, value),
+        }));
+        const values = params.map((width, index) => new Int(inner, width, inner.fn.params[index]!, UNKNOWN));
+        return { core, body: () => body(new Builder(core), ...(values as unknown as IntsOf<P>)) };
+      });
+      const operands = params.map((width, index) => operandFor(emitter, width, args[index] as Int | number));
+      return emitInvoke(emitter, name, operands, result);
+    },
+  };
+  return fn;
 }
 
 /** Ends a function with what its body returned, and looks for what was forgotten. */

@@ -5,27 +5,30 @@ import { CallSite } from '../source-location.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { BuilderCore } from './blocks.ts';
 import type { ContextValue } from './helper-arguments.ts';
-import type { BranchState, Emitter, Test } from './emitter.ts';
+import type { BranchState, ContextLayout, Emitter, Test } from './emitter.ts';
 import { Int } from './int.ts';
 import { Maybe } from './maybe.ts';
 import { addressRegister } from './memory.ts';
 import { type Socket, withTcpSocket } from './socket.ts';
 import { memoryOf, type View, viewOf } from './view.ts';
 
-/** Where a context has the packet's bounds, of which the verifier makes pointers, and what came with it. */
-export interface ContextLayout {
-  readonly data: number;
-  readonly dataEnd: number;
-  readonly ingressIfindex: number;
-  readonly rxQueue: number;
-  /** Bytes of the whole packet, where it may have more than lies in one piece. */
-  readonly length?: number;
-}
-
 /** `struct xdp_md` (linux/bpf.h). */
-export const XDP_CONTEXT: ContextLayout = { data: 0, dataEnd: 4, ingressIfindex: 12, rxQueue: 16 };
+export const XDP_CONTEXT: ContextLayout = {
+  type: 'xdp_md',
+  data: 0,
+  dataEnd: 4,
+  ingressIfindex: 12,
+  rxQueue: 16,
+};
 /** `struct __sk_buff` (linux/bpf.h). */
-export const SKB_CONTEXT: ContextLayout = { data: 76, dataEnd: 80, ingressIfindex: 36, rxQueue: 12, length: 0 };
+export const SKB_CONTEXT: ContextLayout = {
+  type: '__sk_buff',
+  data: 76,
+  dataEnd: 80,
+  ingressIfindex: 36,
+  rxQueue: 12,
+  length: 0,
+};
 
 /** Where the cursor stands: at `offset` bytes behind the register `base`. A new generation begins with each resize. */
 interface CursorState {
@@ -40,13 +43,11 @@ export class Packet<R> implements ContextValue, BranchState {
   readonly context: number;
   readonly #core: BuilderCore<R>;
   readonly #emitter: Emitter;
-  readonly #layout: ContextLayout;
   #state: CursorState;
   #generations = 0;
 
-  constructor(core: BuilderCore<R>, context: number, layout: ContextLayout) {
+  constructor(core: BuilderCore<R>, context: number) {
     this.context = context;
-    this.#layout = layout;
     this.#core = core;
     this.#emitter = core.emitter;
     this.#state = this.#loaded();
@@ -125,16 +126,16 @@ export class Packet<R> implements ContextValue, BranchState {
 
   /** Traffic control only: bytes of the whole packet, also of what lies in fragments of the buffer. */
   totalLength(): Int<32> {
-    return this.#metadata(this.#layout.length!, 'len');
+    return this.#metadata(this.#emitter.context.layout.length!, 'len');
   }
 
   /** Number of the interface that the frame came in by. */
   ingressInterface(): Int<32> {
-    return this.#metadata(this.#layout.ingressIfindex, 'ingress_ifindex');
+    return this.#metadata(this.#emitter.context.layout.ingressIfindex, 'ingress_ifindex');
   }
 
   receiveQueue(): Int<32> {
-    return this.#metadata(this.#layout.rxQueue, 'rx_queue_index');
+    return this.#metadata(this.#emitter.context.layout.rxQueue, 'rx_queue_index');
   }
 
   /** Moves the start of the frame: negative makes room in front. Every view is void afterwards and the cursor at the start. */
@@ -218,14 +219,14 @@ export class Packet<R> implements ContextValue, BranchState {
       op: 'load',
       size: 4,
       dst: base,
-      from: { base: this.context, offset: this.#layout.data },
+      from: { base: this.context, offset: this.#emitter.context.layout.data },
       note: 'data',
     });
     this.#emitter.emit({
       op: 'load',
       size: 4,
       dst: end,
-      from: { base: this.context, offset: this.#layout.dataEnd },
+      from: { base: this.context, offset: this.#emitter.context.layout.dataEnd },
       note: 'data_end',
     });
     return { base, offset: 0, end, generation };

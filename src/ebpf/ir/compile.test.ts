@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { Linkage } from '../btf/btf.ts';
 import { CallSite } from '../source-location.ts';
 import { propagateCopies } from './copy-propagation.ts';
 import type { IrFunction } from './ir.ts';
@@ -128,6 +129,7 @@ it('ends on copies that only name each other, where no path comes', () => {
   const fn: IrFunction = {
     name: 'circular',
     params: [16],
+    signature: { parameters: ['number'], linkage: Linkage.STATIC },
     site,
     frame: [],
     nextVReg: 19,

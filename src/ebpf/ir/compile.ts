@@ -1,5 +1,6 @@
 import { disassembleAll } from '../asm/disassemble.ts';
 import { slots, type Instruction } from '../asm/instruction.ts';
+import type { Signature } from '../btf/btf.ts';
 import type { CallSite } from '../source-location.ts';
 import { allocateRegisters } from './allocate.ts';
 import { propagateCopies } from './copy-propagation.ts';
@@ -18,7 +19,7 @@ export type Backend = 'optimizing' | 'naive';
 export interface CompiledFunction {
   readonly name: string;
   readonly slot: number;
-  readonly parameters: number;
+  readonly signature: Signature;
   readonly site: CallSite;
 }
 
@@ -59,7 +60,7 @@ export function compileFunctions(functions: readonly IrFunction[], backend: Back
   const compiled: CompiledFunction[] = [];
   let slot = 0;
   for (const fn of waiting) {
-    compiled.push({ name: fn.name, slot, parameters: fn.params.length, site: fn.site });
+    compiled.push({ name: fn.name, slot, signature: fn.signature, site: fn.site });
     for (const insn of compileFunction(fn, backend)) {
       insns.push(insn);
       slot += slots(insn);

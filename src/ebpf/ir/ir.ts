@@ -6,6 +6,7 @@
  * definition, variables several; there are no phi nodes.
  */
 import type { AluName, AtomicName, ByteSize, CompareName } from '../asm/opcode.ts';
+import type { Signature } from '../btf/btf.ts';
 import type { CallSite } from '../source-location.ts';
 
 export type VReg = number;
@@ -87,6 +88,7 @@ export interface Block {
 export interface IrFunction {
   readonly name: string;
   readonly params: readonly VReg[];
+  readonly signature: Signature;
   readonly site: CallSite;
   /** In the order of the text; the first is the entry. */
   blocks: Block[];
