@@ -25,6 +25,7 @@ export {
 } from './btf/type.ts';
 export { Builder, UpdateFlag } from './dsl/builder.ts';
 export type { ContextValue, HelperName } from './dsl/helper-arguments.ts';
+export type { Given, Shape, Shaped } from './dsl/inline.ts';
 export type { LoopControl } from './dsl/loop.ts';
 export type { MapValue } from './dsl/map-value.ts';
 export { Condition } from './dsl/condition.ts';
@@ -43,7 +44,8 @@ export {
   programArray,
   ringBuffer,
 } from './dsl/map.ts';
-export { Exited, Maybe } from './dsl/maybe.ts';
+export { Exited } from './dsl/exited.ts';
+export { Maybe } from './dsl/maybe.ts';
 export type { Packet } from './dsl/packet.ts';
 export {
   compile,

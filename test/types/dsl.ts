@@ -1,5 +1,5 @@
 /** Wrong uses that TypeScript must refuse: each `@ts-expect-error` fails the type check where there is no error. Never runs. */
-import { array, be32, BpfMap, hashMap, perCpuArray, struct, u32, u64, u8, XDP, xdp } from 'seawall/ebpf';
+import { array, be32, BpfMap, hashMap, type Int, perCpuArray, struct, u32, u64, u8, XDP, xdp } from 'seawall/ebpf';
 
 const Entry = struct('entry', { count: u64, address: be32, small: u8, pad: array(u8, 3) });
 const entries = hashMap('entries', { key: be32, value: Entry, maxEntries: 1 });
@@ -33,6 +33,23 @@ xdp('types', ($, packet) => {
   $.call('xdp_adjust_head', packet);
   // @ts-expect-error the key is a number, not a struct
   $.lookup(entries, { key: 1 });
+  // @ts-expect-error an inline's blocks return its value, not a verdict
+  $.inline(32, (out) => out.if(entry.count.eq(3), () => XDP.DROP));
+  // @ts-expect-error a path of the inline falls off the end
+  $.inline(32, (out) => {
+    out.if(entry.count.eq(3), () => 1);
+  });
+  // @ts-expect-error a number of the record is missing
+  $.inline({ reason: 32, size: 64 }, () => ({ reason: 1 }));
+  // @ts-expect-error 8 bits are not 32
+  $.inline(32, () => entry.small);
+  const inlined: Int<64> = $.inline({ reason: 32, size: 64 }, (out) => {
+    $.if(entry.count.eq(3), () => XDP.DROP);
+    out.if(entry.count.eq(4), () => ({ reason: 1, size: entry.count }));
+    packet.take(Entry).orExit(() => out.leave({ reason: 2, size: 0 }));
+    return { reason: $.u32(0), size: 1n };
+  }).size;
+  void inlined;
   return flag ? XDP.PASS : XDP.DROP;
 });
 

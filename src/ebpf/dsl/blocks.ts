@@ -1,23 +1,25 @@
 import { DslError } from '../errors.ts';
-import type { Block as IrBlock, Operand } from '../ir/ir.ts';
+import type { Block as IrBlock } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import type { Emitter, Test } from './emitter.ts';
-import { Exited } from './maybe.ts';
+import { Exited } from './exited.ts';
+import { Join } from './join.ts';
 
-/** A stretch of program: what it returns leaves the program with that verdict; nothing falls through. */
+/** A stretch of program: what it returns leaves with that value; nothing falls through. */
 export type Block<R> = () => R;
 
-/** Branches and exits over verdicts of type `R`. */
+/** Branches, and ways out with values of type `R`: of a program, a function or an inline. */
 export class BuilderCore<R> {
   readonly emitter: Emitter;
-  readonly #verdict: (value: R) => { operand: Operand; note?: string };
+  readonly #leave: (value: R) => void;
 
-  constructor(emitter: Emitter, verdict: (value: R) => { operand: Operand; note?: string }) {
+  /** `leave` ends the current path with a value. */
+  constructor(emitter: Emitter, leave: (value: R) => void) {
     this.emitter = emitter;
-    this.#verdict = verdict;
+    this.#leave = leave;
   }
 
-  /** Ends the current path with what a block returned, if it returned a verdict. */
+  /** Ends the current path with what a block returned, if it returned a value. */
   finish(result: R | Exited | void): void {
     if (result === undefined) return;
     if (result instanceof Exited) {
@@ -25,8 +27,7 @@ export class BuilderCore<R> {
         throw new DslError('return from block: it has not left on every path', new CallSite().location);
       return;
     }
-    const { operand, note } = this.#verdict(result);
-    this.emitter.exit(operand, note);
+    this.#leave(result);
   }
 
   /**
@@ -46,7 +47,7 @@ export class BuilderCore<R> {
       then();
       return;
     }
-    const [thenBlock, otherBlock, join] = [emitter.block(), emitter.block(), emitter.block()];
+    const [thenBlock, otherBlock] = [emitter.block(), emitter.block()];
     const reachable = emitter.reachable;
     const states = emitter.states.map((state) => state.save());
     emitter.branch(test, thenBlock, otherBlock);
@@ -68,7 +69,7 @@ export class BuilderCore<R> {
       return;
     }
 
-    const ends: { block: IrBlock; states: unknown[] }[] = [];
+    const join = new Join(emitter);
     const run = (block: IrBlock, body: Block<R | Exited | void>): void => {
       emitter.place(block, reachable);
       emitter.states.forEach((state, index) => {
@@ -77,19 +78,12 @@ export class BuilderCore<R> {
       emitter.scoped(() => {
         this.finish(body());
       });
-      if (!emitter.reachable) return;
-      ends.push({ block: emitter.current, states: emitter.states.map((state) => state.save()) });
-      emitter.jump(join);
+      join.arrive([]);
     };
     run(thenBlock, then);
     run(otherBlock, otherwise ?? ((): void => {}));
-    emitter.place(join, reachable && ends.length > 0);
-    emitter.states.forEach((state, index) => {
-      const saved = ends.map((end) => ({ block: end.block, state: end.states[index] }));
-      if (saved.length > 0) state.merge(saved);
-      else state.restore(states[index]);
-    });
-    return ends.length === 0 ? new Exited() : undefined;
+    join.close();
+    return join.reached ? undefined : new Exited();
   }
 
   /** A branch that is decided while building: only the block that runs is emitted. */

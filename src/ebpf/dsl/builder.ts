@@ -7,18 +7,19 @@ import { CallSite } from '../source-location.ts';
 import type { ArgumentKind } from '../uapi/helper-prototype.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import { MapType } from '../uapi/constants.gen.ts';
-import type { BuilderCore } from './blocks.ts';
-import { type Block } from './blocks.ts';
+import type { Block, BuilderCore } from './blocks.ts';
 import type { Callable } from './callable.ts';
 import type { Condition } from './condition.ts';
 import type { Emitter } from './emitter.ts';
 import type { ContextValue, HelperArguments, HelperName } from './helper-arguments.ts';
+import { emitInline, type Given, type Shape, type Shaped } from './inline.ts';
 import { emitLoop, type LoopControl } from './loop.ts';
 import { type MapValue, mapValue } from './map-value.ts';
 import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
 import type { MapSpec } from './map.ts';
-import { type Exited, Maybe } from './maybe.ts';
+import { Exited } from './exited.ts';
+import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory } from './memory.ts';
 import type { SocketPointer } from './socket.ts';
 import { memoryOf, type View, viewOf, type Writable, writeType } from './view.ts';
@@ -85,6 +86,24 @@ export class Builder<R> {
       result.operand(),
       whenTrue.max > whenFalse.max ? whenTrue.max : whenFalse.max,
     );
+  }
+
+  /**
+   * A macro that returns early in the kernel: what a block of the inner builder returns is its result, as what a block of a program
+   * returns is the verdict. `shape` is the result's width, or a record of widths. Blocks of other builders leave the inline with
+   * `inner.leave(value)`, and blocks of the builder around it leave the program as everywhere.
+   */
+  inline<const S extends Shape>(
+    shape: S,
+    body: (inner: Builder<Given<NoInfer<S>>>) => Given<NoInfer<S>> | Exited,
+  ): Shaped<S> {
+    return emitInline(this.#emitter, shape, (core) => body(new Builder(core)));
+  }
+
+  /** Leaves with a value from the block of another builder, as a block of this one does by returning it. */
+  leave(value: R): Exited {
+    this.#core.finish(value);
+    return new Exited();
   }
 
   /** Runs `body` in the kernel `times` times, a number known while building, with the round's number from 0. */
@@ -166,7 +185,12 @@ export class Builder<R> {
     emitter.emit({ op: 'call', helper: helpers.ringbuf_reserve.id, args, dst, note: `reserve in ${ring.name}` });
     this.#maybePointer(dst, `a record of ${ring.name}`, () => viewOf(this.#memory(ring.name, dst, 0), type)).match({
       some: (record) => {
-        fill(record);
+        emitter.withoutLeaving(
+          `leave with a record: the block leaves before the record of ${ring.name} is submitted; carry the outcome out with $.let`,
+          () => {
+            fill(record);
+          },
+        );
         emitter.emit({
           op: 'call',
           helper: helpers.ringbuf_submit.id,

@@ -37,6 +37,8 @@ export interface Scope {
 export interface BranchState {
   save(): unknown;
   restore(state: unknown): void;
+  /** Where a path goes on behind the block that began with the state `at`: ends what that path opened since. */
+  leave(at: unknown): void;
   /** Brings the states at the ends of several blocks together and continues with what results. */
   merge(ends: readonly { readonly block: Block; readonly state: unknown }[]): void;
   /** Before a loop: makes the state one that each round can change. Returns what each edge out of a round has to do. */
@@ -82,8 +84,8 @@ export class Emitter {
   #current: Block;
   #scope: Scope;
   #reachable = true;
-  /** How many exits were emitted so far. */
-  exits = 0;
+  /** How many ways out of the program, and of the inlines and loops around this place, were emitted so far. */
+  leaves = 0;
 
   constructor(name: string, signature: Signature, context: ProgramContext) {
     this.context = context;
@@ -142,7 +144,7 @@ export class Emitter {
 
   /** Leaves the function; what is emitted after this is dropped. */
   exit(value: Operand, note?: string): void {
-    this.exits++;
+    this.leaves++;
     this.#terminate({ op: 'exit', value, note });
     this.place(this.block(), false);
   }
@@ -167,6 +169,24 @@ export class Emitter {
     }
   }
 
+  /** Runs `body`, which must come to its end. @throws DslError with `reason` when it leaves what is around it. */
+  withoutLeaving(reason: string, body: () => void): void {
+    const before = this.leaves;
+    body();
+    if (this.leaves !== before) throw new DslError(reason, new CallSite().location);
+  }
+
+  /** Runs `body`, some of whose ways out end where it ends: those that `leaving` tells of do not count for what is around it. */
+  leavable<T>(body: (leaving: () => void) => T): T {
+    let own = 0;
+    const result = body(() => {
+      own++;
+      this.leaves++;
+    });
+    this.leaves -= own;
+    return result;
+  }
+
   /** Runs `body` in a scope of its own. */
   scoped<T>(body: () => T): T {
     const scope: Scope = { parent: this.#scope, emitter: this, open: true };
@@ -184,10 +204,10 @@ export class Emitter {
     }
   }
 
-  looped<T>(body: () => T): T {
+  looped<T>(body: (leaving: () => void) => T): T {
     this.#depth++;
     try {
-      return body();
+      return this.leavable(body);
     } finally {
       this.#depth--;
     }

@@ -6,6 +6,7 @@ import {
   DslError,
   func,
   hashMap,
+  ringBuffer,
   struct,
   u32,
   u64,
@@ -30,6 +31,95 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     ($, packet) => {
       packet.tcpSocket($.stack(struct('tuple', { words: array(u32, 3) })), 12, (socket) => {
         $.if(socket.state.eq(10), () => XDP.PASS);
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'an inline that ends without a value',
+    /build inline: the body returned no value/,
+    ($) => {
+      $.inline(32, (() => undefined) as never);
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a value of another width than the inline has',
+    /leave inline: u64 given, u32 wanted/,
+    ($) => $.inline(32, () => $.ktimeGetNs() as never),
+  ],
+  [
+    'an inline left after its end',
+    /the inline that it belongs to has ended/,
+    ($) => {
+      let leave = (): unknown => undefined;
+      $.inline(32, (out) => {
+        leave = () => out.leave(1);
+        return 0;
+      });
+      leave();
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a value of a branch of an inline that ended',
+    /inside a branch or loop that has ended/,
+    ($) => {
+      let inner = $.u32(0);
+      $.inline(32, () => {
+        inner = $.randomU32();
+        return inner;
+      });
+      return inner;
+    },
+  ],
+  [
+    'a view from before a resize on one of the ways through an inline',
+    /eth: the packet was resized since/,
+    ($, packet) => {
+      const eth = packet.take(Eth).orExit(XDP.PASS);
+      $.inline(32, (out) => {
+        out.if(eth.proto.eq(1), () => {
+          packet.adjustTail(-1).orExit(XDP.DROP);
+          return 1;
+        });
+        return 0;
+      });
+      $.if(eth.proto.eq(2), () => XDP.DROP);
+      return XDP.PASS;
+    },
+  ],
+  [
+    'an inline left while a socket is held',
+    /leave with a socket/,
+    ($, packet) => {
+      $.inline(32, (out) => {
+        packet.tcpSocket($.stack(struct('tuple', { words: array(u32, 3) })), 12, (socket) => {
+          out.if(socket.state.eq(10), () => 1);
+        });
+        return 0;
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a loop left while a socket is held',
+    /leave with a socket/,
+    ($, packet) => {
+      $.loop(2, (_round, loop) => {
+        packet.tcpSocket($.stack(struct('tuple', { words: array(u32, 3) })), 12, (socket) => {
+          loop.breakIf(socket.state.eq(10));
+        });
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a verdict while a record is being filled',
+    /leave with a record: .* before the record of events is submitted/,
+    ($) => {
+      $.record(ringBuffer('events', { size: 4096 }), List, () => {
+        $.if($.randomU32().eq(1), () => XDP.PASS);
       });
       return XDP.PASS;
     },

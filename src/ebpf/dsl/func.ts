@@ -7,7 +7,7 @@ import { Builder } from './builder.ts';
 import type { Callable } from './callable.ts';
 import { Emitter } from './emitter.ts';
 import { Int, operandFor, UNKNOWN, type Width } from './int.ts';
-import type { Exited } from './maybe.ts';
+import type { Exited } from './exited.ts';
 
 type IntsOf<P extends readonly Width[]> = { readonly [Index in keyof P]: Int<P[Index] & Width> };
 export type FuncArguments<P extends readonly Width[]> = {
@@ -84,9 +84,9 @@ export function func<const P extends readonly Width[], const W extends Width>(
       buildFunction(emitter, fn, () => {
         const signature = { parameters: params.map(() => 'number' as const), linkage: Linkage.STATIC };
         const inner = new Emitter(name, signature, emitter.context);
-        const core = new BuilderCore<Int<W> | number>(inner, (value) => ({
-          operand: operandFor(inner, result, value),
-        }));
+        const core = new BuilderCore<Int<W> | number>(inner, (value) => {
+          inner.exit(operandFor(inner, result, value));
+        });
         const values = params.map((width, index) => new Int(inner, width, inner.fn.params[index]!, UNKNOWN));
         return { core, body: () => body(new Builder(core), ...(values as unknown as IntsOf<P>)) };
       });

@@ -52,9 +52,9 @@ export function globalFunc<const P extends readonly GlobalParameter[], const W e
       buildFunction(emitter, fn, () => {
         const parameters = params.map((param) => signatureOf(param, context.layout));
         const inner = new Emitter(name, { parameters, linkage: Linkage.GLOBAL }, context);
-        const core = new BuilderCore<Int<W> | number>(inner, (value) => ({
-          operand: operandFor(inner, result, value),
-        }));
+        const core = new BuilderCore<Int<W> | number>(inner, (value) => {
+          inner.exit(operandFor(inner, result, value));
+        });
         const values = params.map((param, index) => valueOf(core, param, inner.fn.params[index]!));
         return { core, body: () => body(new Builder(core), ...(values as ValuesOf<P, Int<W> | number>)) };
       });

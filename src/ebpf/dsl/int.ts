@@ -39,11 +39,17 @@ function swapBytes(value: bigint, width: NetworkWidth): bigint {
 /** A value in a register, or a constant: what integers of both byte orders share. */
 abstract class Value {
   readonly emitter: Emitter;
+  /**
+   * The largest value that the verifier thinks it can have, of the bits as they lie in the register. It may lie beyond the width: the
+   * verifier forgets what it knew across byte swaps, divisions and shifts by a value.
+   */
+  readonly max: bigint;
   readonly #operand: Operand;
   readonly #scope: Scope;
 
-  constructor(emitter: Emitter, operand: Operand) {
+  constructor(emitter: Emitter, operand: Operand, max: bigint) {
     this.emitter = emitter;
+    this.max = typeof operand === 'bigint' ? operand : max;
     this.#operand = operand;
     this.#scope = emitter.scope;
   }
@@ -71,16 +77,10 @@ abstract class Value {
  */
 export class Int<W extends Width = Width> extends Value {
   readonly width: W;
-  /**
-   * The largest value that the verifier thinks it can have. It may lie beyond the width: the verifier forgets what it knew across
-   * byte swaps, divisions and shifts by a value.
-   */
-  readonly max: bigint;
 
   constructor(emitter: Emitter, width: W, operand: Operand, max: bigint = mask(width)) {
-    super(emitter, operand);
+    super(emitter, operand, max);
     this.width = width;
-    this.max = typeof operand === 'bigint' ? operand : max;
   }
 
   add(other: Int<W> | number | bigint): Int<W> {
@@ -299,13 +299,10 @@ function swapped(emitter: Emitter, operand: Operand, width: NetworkWidth): Opera
 export class Network<W extends NetworkWidth = NetworkWidth> extends Value {
   readonly network = true;
   readonly width: W;
-  readonly #max: bigint;
 
-  /** `max` as for an `Int`, of the bits as they lie in the register. */
   constructor(emitter: Emitter, width: W, operand: Operand, max: bigint = mask(width)) {
-    super(emitter, operand);
+    super(emitter, operand, max);
     this.width = width;
-    this.#max = max;
   }
 
   /** The number in host order. */
@@ -315,7 +312,7 @@ export class Network<W extends NetworkWidth = NetworkWidth> extends Value {
 
   /** The bits as they lie in memory, for hashing and checksums, where the order does not matter. */
   raw(): Int<W> {
-    return new Int(this.emitter, this.width, this.operand(), this.#max);
+    return new Int(this.emitter, this.width, this.operand(), this.max);
   }
 
   eq(other: Network<W> | number | bigint): Condition {

@@ -1,16 +1,17 @@
 import { DslError } from '../errors.ts';
+import type { Block as IrBlock } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import type { BuilderCore } from './blocks.ts';
 import type { Condition } from './condition.ts';
 import { Int, type IntVariable } from './int.ts';
-import type { Exited } from './maybe.ts';
+import { Exited } from './exited.ts';
 
 /** What a loop's body can do beside running to its end. */
 export interface LoopControl {
   /** Ends the loop where the condition holds. */
   breakIf(condition: Condition): void;
-  /** Ends the loop. */
-  break(): void;
+  /** Ends the loop; what follows in the block is never reached. */
+  break(): Exited;
   /** Goes on with the next round where the condition holds. */
   continueIf(condition: Condition): void;
 }
@@ -33,45 +34,44 @@ export function emitLoop<R>(
     for (const settle of leaveRound) settle();
   };
   const done = emitter.block();
-  emitter.looped(() => {
+  const left = new Set<IrBlock>();
+  emitter.looped((leaving) => {
     const [head, latch] = [emitter.block(), emitter.block()];
     emitter.jump(head);
     emitter.place(head, reachable);
-    const leaveTo = (target: typeof done, condition: Condition): void => {
-      const [edge, on] = [emitter.block(), emitter.block()];
-      emitter.branch(condition.consume(emitter), edge, on);
-      emitter.place(edge, emitter.reachable);
-      const states = emitter.states.map((state) => state.save());
-      settleStates();
-      emitter.jump(target);
-      emitter.states.forEach((state, index) => {
-        state.restore(states[index]);
-      });
-      emitter.place(on, emitter.reachable);
+    const leaveTo = (target: IrBlock): Exited => {
+      leaving();
+      if (emitter.reachable) {
+        settleStates();
+        left.add(target);
+        emitter.jump(target);
+        emitter.place(emitter.block(), false);
+      }
+      return new Exited();
+    };
+    const leaveIf = (target: IrBlock, condition: Condition): void => {
+      core.either(condition.consume(emitter), () => leaveTo(target), undefined);
     };
     emitter.scoped(() => {
       const round = new Int(emitter, 32, counter.operand(), BigInt(times - 1));
       const control: LoopControl = {
         breakIf: (condition) => {
-          leaveTo(done, condition);
+          leaveIf(done, condition);
         },
-        break: () => {
-          leaveTo(done, new Int(emitter, 32, 0n, 0n).eq(0));
-        },
+        break: () => leaveTo(done),
         continueIf: (condition) => {
-          leaveTo(latch, condition);
+          leaveIf(latch, condition);
         },
       };
       core.finish(body(round, control));
     });
-    if (emitter.reachable) settleStates();
-    emitter.jump(latch);
-    emitter.place(latch, reachable);
+    leaveTo(latch);
+    emitter.place(latch, left.has(latch));
     counter.set(counter.add(1));
     const again = counter.lt(times);
     emitter.branch(again.consume(emitter), head, done);
   });
-  emitter.place(done, reachable);
+  emitter.place(done, left.size > 0);
   emitter.states.forEach((state, index) => {
     state.restore(atHead[index]);
   });

@@ -1,10 +1,6 @@
 import type { Pending, Test } from './emitter.ts';
 import type { Block, BuilderCore } from './blocks.ts';
-
-/** Marks that a block has left the program on every path. */
-export class Exited {
-  declare private readonly brand: 'exited';
-}
+import type { Exited } from './exited.ts';
 
 /** What may be absent: a look-up, a header that may lie beyond the packet. It has no fields until the absence is dealt with. */
 export class Maybe<T, R> {

@@ -36,6 +36,8 @@ interface CursorState {
   readonly offset: number;
   readonly end: number;
   readonly generation: number;
+  /** While looking ahead: where the cursor goes back to. */
+  readonly back: CursorState | undefined;
 }
 
 /** The frame being judged, with a cursor that `take` and `skip` move. Every access is checked against the frame's end. */
@@ -50,7 +52,7 @@ export class Packet<R> implements ContextValue, BranchState {
     this.context = context;
     this.#core = core;
     this.#emitter = core.emitter;
-    this.#state = this.#loaded();
+    this.#state = this.#loaded(undefined);
     core.emitter.states.push(this);
   }
 
@@ -102,17 +104,15 @@ export class Packet<R> implements ContextValue, BranchState {
 
   /** Puts the cursor back to the start of the frame. */
   restart(): void {
-    this.#state = this.#loaded(this.#state.generation);
+    this.#state = this.#loaded(this.#state.back, this.#state.generation);
   }
 
   /** Runs `body`, which may move the cursor, and puts the cursor back to where it was. */
   ahead(body: () => void): void {
     const before = this.#state;
+    this.#state = { ...before, back: before };
     body();
-    if (this.#state.generation !== before.generation) {
-      throw new DslError('resize packet: not while looking ahead, whose cursor would be void', new CallSite().location);
-    }
-    this.#state = before;
+    this.#goBack(before);
   }
 
   /** Bytes from the cursor to the end of the frame. */
@@ -172,6 +172,10 @@ export class Packet<R> implements ContextValue, BranchState {
     this.#state = state;
   }
 
+  leave(at: CursorState): void {
+    while (this.#state.back && this.#state.back !== at.back) this.#goBack(this.#state.back);
+  }
+
   merge(ends: readonly { readonly block: IrBlock; readonly state: CursorState }[]): void {
     const [first, ...rest] = ends.map((end) => end.state);
     if (!first || rest.every((state) => sameCursor(state, first))) {
@@ -187,14 +191,16 @@ export class Packet<R> implements ContextValue, BranchState {
     const generation = rest.every((state) => state.generation === first.generation)
       ? first.generation
       : ++this.#generations;
-    this.#state = { base, offset: 0, end, generation };
+    this.#state = { base, offset: 0, end, generation, back: first.back };
   }
 
   enterLoop(): () => void {
     const emitter = this.#emitter;
     const base = emitter.vreg();
-    const { generation, end } = this.#state;
+    const before = this.#state;
+    const { generation, end, back } = before;
     const settle = (): void => {
+      this.leave(before);
       if (this.#state.generation !== generation) {
         throw new DslError(
           'resize packet: not inside a loop, whose next round would use the old bounds',
@@ -203,7 +209,7 @@ export class Packet<R> implements ContextValue, BranchState {
       }
       const { base: from, offset } = this.#state;
       emitter.emit({ op: 'alu', alu: 'add', width: 64, dst: base, a: from, b: BigInt(offset) });
-      this.#state = { base, offset: 0, end, generation };
+      this.#state = { base, offset: 0, end, generation, back };
     };
     settle();
     return settle;
@@ -213,7 +219,15 @@ export class Packet<R> implements ContextValue, BranchState {
     this.#state = { ...this.#state, base, offset };
   }
 
-  #loaded(generation = ++this.#generations): CursorState {
+  /** Ends looking ahead. */
+  #goBack(to: CursorState): void {
+    if (this.#state.generation !== to.generation) {
+      throw new DslError('resize packet: not while looking ahead, whose cursor would be void', new CallSite().location);
+    }
+    this.#state = to;
+  }
+
+  #loaded(back: CursorState | undefined, generation = ++this.#generations): CursorState {
     const [base, end] = [this.#emitter.vreg(), this.#emitter.vreg()];
     this.#emitter.emit({
       op: 'load',
@@ -229,7 +243,7 @@ export class Packet<R> implements ContextValue, BranchState {
       from: { base: this.context, offset: this.#emitter.context.layout.dataEnd },
       note: 'data_end',
     });
-    return { base, offset: 0, end, generation };
+    return { base, offset: 0, end, generation, back };
   }
 
   #metadata(offset: number, note: string): Int<32> {
@@ -266,7 +280,7 @@ export class Packet<R> implements ContextValue, BranchState {
     const dst = emitter.vreg();
     const operand = typeof delta === 'number' ? BigInt(delta) : delta.operandIn(emitter);
     emitter.emit({ op: 'call', helper, args: [this.context, operand], dst, note: name });
-    this.#state = this.#loaded();
+    this.#state = this.#loaded(this.#state.back);
     return new Maybe(
       this.#core,
       { kind: 'compare', compare: 'eq', width: 64, a: dst, b: 0n },

@@ -1,6 +1,6 @@
 import { Linkage } from '../btf/btf.ts';
 import { type Backend, type CompiledCode, compileFunctions, dumpSteps } from '../ir/compile.ts';
-import type { IrFunction, Operand } from '../ir/ir.ts';
+import type { IrFunction } from '../ir/ir.ts';
 import { ProgramType, XdpActionCode } from '../uapi/constants.gen.ts';
 import { BuilderCore } from './blocks.ts';
 import { Builder } from './builder.ts';
@@ -8,7 +8,7 @@ import { type ContextLayout, Emitter, type ProgramContext } from './emitter.ts';
 import { finishBody } from './func.ts';
 import { Int } from './int.ts';
 import type { MapSpec } from './map.ts';
-import type { Exited } from './maybe.ts';
+import type { Exited } from './exited.ts';
 import { Packet, SKB_CONTEXT, XDP_CONTEXT } from './packet.ts';
 
 /** What an XDP program can do with a frame (`enum xdp_action`, linux/bpf.h). */
@@ -82,11 +82,10 @@ function program<R extends Action | Int<32>>(
   const context: ProgramContext = { layout, functions: new Map(), maps: new Map() };
   const signature = { parameters: [{ context: 'any' }], linkage: Linkage.GLOBAL } as const;
   const emitter = new Emitter(name, signature, context);
-  const core = new BuilderCore<R>(emitter, (verdict): { operand: Operand; note?: string } =>
-    verdict instanceof Int
-      ? { operand: verdict.operandIn(emitter) }
-      : { operand: BigInt(verdict.code), note: `${prefix}_${verdict.name}` },
-  );
+  const core = new BuilderCore<R>(emitter, (verdict) => {
+    if (verdict instanceof Int) emitter.exit(verdict.operandIn(emitter));
+    else emitter.exit(BigInt(verdict.code), `${prefix}_${verdict.name}`);
+  });
   const packet = new Packet(core, emitter.fn.params[0]!);
   finishBody(core, body(new Builder(core), packet), name);
   return Object.freeze({

@@ -1,7 +1,5 @@
 import type { CompareName } from '../asm/opcode.ts';
-import { DslError } from '../errors.ts';
 import type { Operand } from '../ir/ir.ts';
-import { CallSite } from '../source-location.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { BuilderCore } from './blocks.ts';
 import type { Emitter } from './emitter.ts';
@@ -79,14 +77,12 @@ export function withTcpSocket<R>(
   core.either(
     { kind: 'compare', compare: 'ne', width: 64, a: dst, b: 0n },
     () => {
-      const before = emitter.exits;
-      some(new Socket(core, dst));
-      if (emitter.exits !== before) {
-        throw new DslError(
-          'leave with a socket: the block leaves the program before its socket is released; carry the outcome out with $.let',
-          new CallSite().location,
-        );
-      }
+      emitter.withoutLeaving(
+        'leave with a socket: the block leaves before its socket is released; carry the outcome out with $.let',
+        () => {
+          some(new Socket(core, dst));
+        },
+      );
       emitter.emit({ op: 'call', helper: helpers.sk_release.id, args: [dst], note: 'sk_release' });
     },
     undefined,

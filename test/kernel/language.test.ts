@@ -1,0 +1,234 @@
+import { expect, it } from 'vitest';
+import {
+  array,
+  arrayMap,
+  be32,
+  compile,
+  dump,
+  type Int,
+  Program,
+  type ProgramSpec,
+  struct,
+  u32,
+  u8,
+  XDP,
+  xdp,
+  type XdpBuilder,
+  type XdpPacket,
+} from '../../src/ebpf/index.ts';
+import { describeAsRoot } from '../support/as-root.ts';
+
+const Words = struct('words', { a: u32, b: u32, c: u32, d: be32 });
+const Byte = struct('byte', { value: u8 });
+
+/** A frame that begins with these words, in the host's order. */
+function words(...values: readonly number[]): Buffer {
+  const data = Buffer.alloc(64);
+  values.forEach((value, index) => data.writeUInt32LE(value, 4 * index));
+  return data;
+}
+
+/** What a program returns for each frame, through both back ends. */
+function verdicts(spec: ProgramSpec, frames: readonly Uint8Array[]): number[] {
+  const [optimized, naive] = (['optimizing', 'naive'] as const).map((backend) => {
+    using program = Program.load(spec, { backend });
+    return frames.map((data) => program.testRun({ data }).verdict);
+  });
+  expect(naive).toEqual(optimized);
+  return optimized!;
+}
+
+const program = (body: ($: XdpBuilder, packet: XdpPacket) => Int<32>): ProgramSpec => xdp('language', body);
+const sizeOf = (spec: ProgramSpec): number => compile(spec).insns.length;
+const decisionsIn = (spec: ProgramSpec): number => dump(spec).bytecode.split(': if ').length - 1;
+
+describeAsRoot('inline', () => {
+  it('comes out early with a value, or with that of its end', () => {
+    const spec = program(($, packet) => {
+      const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+      const grade = $.inline(32, (out) => {
+        out.if(a.lt(10), () => 1);
+        out.if(a.lt(20), () => {
+          out.if(b.eq(7), () => b.mul(100));
+        });
+        out.loop(3, (round, loop) => {
+          loop.continueIf(round.eq(0));
+          out.if(b.eq(round), () => round.add(50));
+        });
+        return a.add(b);
+      });
+      return grade.add(1000);
+    });
+    expect(verdicts(spec, [words(5, 7), words(15, 7), words(15, 2), words(15, 0), words(30, 7)])).toEqual([
+      1001, 1700, 1052, 1015, 1037,
+    ]);
+  });
+
+  it('gives records, of which each path says every number', () => {
+    const spec = program(($, packet) => {
+      const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+      const { reason, size } = $.inline({ reason: 32, size: 64 }, (out) => {
+        out.if(a.eq(1), () => ({ reason: 7, size: b.u64().shl(33) }));
+        return { reason: b, size: 1n << 40n };
+      });
+      return reason.add(size.shr(32).u32());
+    });
+    expect(verdicts(spec, [words(1, 3), words(2, 3)])).toEqual([7 + 6, 3 + 256]);
+  });
+
+  it('lets blocks of the program around it leave the program, and those leave it by name', () => {
+    const spec = program(($, packet) => {
+      const { a } = packet.take(Words).orExit(XDP.ABORTED);
+      const value = $.inline(32, (out) => {
+        $.if(a.eq(1), () => XDP.DROP);
+        const more = packet.take(Words).orExit(() => out.leave(5));
+        out.if(
+          a.eq(2),
+          () => more.a,
+          () =>
+            $.if(
+              a.eq(3),
+              () => XDP.TX,
+              () => out.leave(9),
+            ),
+        );
+        return 0;
+      });
+      return value.add(100);
+    });
+    const long = (a: number): Buffer => words(a, 0, 0, 0, 42);
+    expect(verdicts(spec, [long(1), long(2), long(3), long(4), words(4).subarray(0, 20)])).toEqual([
+      XDP.DROP.code,
+      142,
+      XDP.TX.code,
+      109,
+      105,
+    ]);
+  });
+
+  it('works inside another, in a loop, and leaves the outer one from the inner', () => {
+    const spec = program(($, packet) => {
+      const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+      return $.inline(32, (outer) => {
+        const sum = $.let($.u32(0));
+        $.loop(5, (round) => {
+          const part = $.inline(32, (inner) => {
+            inner.if(round.eq(a), () => outer.leave(sum.add(1000)));
+            inner.if(round.and(1).eq(0), () => b);
+            return 1;
+          });
+          sum.set(sum.add(part));
+        });
+        return sum;
+      });
+    });
+    expect(verdicts(spec, [words(9, 10), words(3, 10), words(0, 10)])).toEqual([32, 1021, 1000]);
+  });
+
+  it('brings the cursor of every path together, also of one that was looking ahead', () => {
+    const spec = program(($, packet) => {
+      const { value } = packet.take(Byte).orExit(XDP.ABORTED);
+      $.inline(8, (out) => {
+        out.if(value.eq(0), () => 0);
+        packet.ahead(() => {
+          packet.take(Words).orExit(XDP.ABORTED);
+          out.if(value.eq(1), () => 0);
+        });
+        packet.take(Byte).orExit(XDP.ABORTED);
+        out.if(value.eq(2), () => 0);
+        packet.skip(value.and(7), { max: 7 }).orExit(XDP.ABORTED);
+        return 0;
+      });
+      return packet.take(Byte).orExit(XDP.ABORTED).value.u32();
+    });
+    const frame = (first: number): Buffer => {
+      const data = Buffer.from(Array.from({ length: 64 }, (_, index) => index));
+      data.writeUInt8(first, 0);
+      return data;
+    };
+    expect(verdicts(spec, [0, 1, 2, 5].map(frame))).toEqual([1, 1, 2, 7]);
+  });
+
+  it('needs no flags that variables would need', () => {
+    const numbers = arrayMap('numbers', { value: struct('numbers', { list: array(u32, 4) }), maxEntries: 1 });
+    const [inlined, byHand] = [
+      program(($, packet) => {
+        const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+        const reason = $.inline(32, (out) => {
+          out.if(a.eq(1), () => 3);
+          out.if(b.eq($.at(numbers, 0).list.at(0)), () => 4);
+          out.if(b.eq($.at(numbers, 0).list.at(1)), () => 5);
+          return 0;
+        });
+        $.if(reason.ne(0), () => XDP.DROP);
+        return reason.add(b);
+      }),
+      program(($, packet) => {
+        const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+        const reason = $.let($.u32(0));
+        $.if(a.eq(1), () => {
+          reason.set(3);
+        });
+        $.if(reason.eq(0), () => {
+          $.if(b.eq($.at(numbers, 0).list.at(0)), () => {
+            reason.set(4);
+          });
+        });
+        $.if(reason.eq(0), () => {
+          $.if(b.eq($.at(numbers, 0).list.at(1)), () => {
+            reason.set(5);
+          });
+        });
+        $.if(reason.ne(0), () => XDP.DROP);
+        return reason.add(b);
+      }),
+    ].map((spec) => decisionsIn(spec));
+    expect([inlined, byHand]).toEqual([5, 7]);
+  });
+
+  it('is nothing where only one path comes out', () => {
+    const plain = program(($, packet) => {
+      const { a } = packet.take(Words).orExit(XDP.ABORTED);
+      $.if(a.eq(1), () => XDP.DROP);
+      return a.add(2);
+    });
+    const inlined = program(($, packet) => {
+      const { a } = packet.take(Words).orExit(XDP.ABORTED);
+      return $.inline(32, () => {
+        $.if(a.eq(1), () => XDP.DROP);
+        return a;
+      }).add($.inline(32, () => 2));
+    });
+    expect(sizeOf(inlined)).toBe(sizeOf(plain));
+  });
+});
+
+describeAsRoot('loop', () => {
+  it('reaches nothing behind break', () => {
+    const spec = program(($, packet) => {
+      const { a } = packet.take(Words).orExit(XDP.ABORTED);
+      const rounds = $.let($.u32(0));
+      $.loop(4, (_round, loop) => {
+        rounds.set(rounds.add(1));
+        $.if(a.eq(1), () => loop.break());
+        $.if(a.eq(2), () => {
+          loop.break();
+          rounds.set(100);
+        });
+        $.if(
+          a.eq(3),
+          () => XDP.TX,
+          () =>
+            $.if(
+              a.eq(4),
+              () => loop.break(),
+              () => loop.break(),
+            ),
+        );
+        rounds.set(200);
+      });
+      return rounds.add(0);
+    });
+    expect(verdicts(spec, [words(1), words(2), words(3), words(4)])).toEqual([1, 1, XDP.TX.code, 1]);
+  });
+});
