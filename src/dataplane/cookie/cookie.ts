@@ -10,7 +10,7 @@
  * lasts 34 seconds; a cookie is good in its own slot and the next. Each slot has one of four keys in turn, so user space can
  * replace the keys of the two slots that are neither in use nor still accepted.
  */
-import type { Builder, Int } from '../../ebpf/language.ts';
+import { type Builder, globalFunc, type Int, struct, u64 } from '../../ebpf/language.ts';
 import type { ProtectionMaps } from '../maps.ts';
 import { portsWord, type Segment } from '../frame/parse.ts';
 import { type Rounds, sipHash } from './siphash.ts';
@@ -39,6 +39,25 @@ export const slotOf = (now: Int<64>): Int<32> => now.shr(SLOT_SHIFT).u32();
 /** Whose connection a cookie is for: the client's end first. */
 export type Tuple = Pick<Segment, 'source' | 'destination' | 'tcp' | 'family'>;
 
+const sipHash4 = globalFunc('siphash_v4', [64, 64, 64, 64, 64], 64, ($, k0, k1, addresses, ports, slot) =>
+  sipHash($, [k0, k1], [addresses, ports, slot], ROUNDS),
+);
+
+const Message6 = struct('siphash_v6', {
+  k0: u64,
+  k1: u64,
+  source0: u64,
+  source1: u64,
+  destination0: u64,
+  destination1: u64,
+  ports: u64,
+  slot: u64,
+});
+const sipHash6 = globalFunc('siphash_v6', [Message6], 64, ($, message) => {
+  const { k0, k1, source0, source1, destination0, destination1, ports, slot } = message;
+  return sipHash($, [k0, k1], [source0, source1, destination0, destination1, ports, slot], ROUNDS);
+});
+
 function hash<R>(
   $: Builder<R>,
   { keys }: ProtectionMaps,
@@ -49,12 +68,15 @@ function hash<R>(
 ): Int<32> {
   const secret = $.at(keys, 0).cookie;
   const at = slot.and(COOKIE_KEYS - 1).shl(1);
-  const key = [secret.at(at), secret.at(at.add(1).and(COOKIE_KEYS * 2 - 1))] as const;
+  const [k0, k1] = [secret.at(at), secret.at(at.add(1).and(COOKIE_KEYS * 2 - 1))] as const;
   const pair = (low: Int<32>, high: Int<32>): Int<64> => low.u64().or(high.u64().shl(32));
-  const addresses =
-    family === 4 ? [pair(source()[0]!.u32(), destination()[0]!.u32())] : [...source(), ...destination()];
-  const message = [...addresses, pair(portsWord(tcp), isn), pair(slot, $.u32(0).add(extra))];
-  return sipHash($, key, message, ROUNDS).u32();
+  const [ports, moment] = [pair(portsWord(tcp), isn), pair(slot, $.u32(0).add(extra))];
+  const [from, to] = [source(), destination()];
+  if (family === 4) return $.invoke(sipHash4, k0, k1, pair(from[0]!.u32(), to[0]!.u32()), ports, moment).u32();
+  const message = $.stack(Message6);
+  message.set({ k0, k1, source0: from[0]!, source1: from[1]!, destination0: to[0]!, destination1: to[1]! });
+  message.set({ ports, slot: moment });
+  return $.invoke(sipHash6, message).u32();
 }
 
 /** What a client said that a cookie has to carry. */
@@ -104,8 +126,8 @@ export function kernelTimestamp<R>($: Builder<R>, offer: Offer, now: Int<64>): I
   return stamp.u32();
 }
 
-/** A cookie for a SYN whose sender has timestamps: the ISN to answer with, and the TSval. */
-export function cookieWithTimestamps<R>(
+/** A cookie for a SYN: the ISN to answer with, and the TSval where `offer` has timestamps. Hashed in one place for both kinds. */
+export function cookieFor<R>(
   $: Builder<R>,
   maps: ProtectionMaps,
   tuple: Tuple,
@@ -113,33 +135,34 @@ export function cookieWithTimestamps<R>(
   isn: Int<32>,
   now: Int<64>,
 ): { isn: Int<32>; tsval: Int<32> } {
-  const mss = $.let(offer.mss);
-  $.if(mss.gt(0x3fff), () => {
-    mss.set(0x3fff);
+  const options = $.let(optionBits($, offer));
+  const extra = $.let(options);
+  const timestamps = $.let(offer.present.and(Present.TIMESTAMPS));
+  $.if(
+    timestamps.ne(0),
+    () => {
+      const mss = $.let(offer.mss);
+      $.if(mss.gt(0x3fff), () => {
+        mss.set(0x3fff);
+      });
+      extra.set(mss.shl(6).or(options).or(TSVAL_MARK));
+    },
+    () => {
+      const mssClass = $.let($.u32(0));
+      for (const [index, mss] of MSS_CLASSES[tuple.family].entries()) {
+        if (index === 0) continue;
+        $.if(offer.mss.ge(mss), () => {
+          mssClass.set(index);
+        });
+      }
+      extra.set(mssClass.shl(6).or(options).or(WITHOUT_TIMESTAMPS));
+    },
+  );
+  const cookie = $.let(hash($, maps, tuple, isn, slotOf(now), extra));
+  $.if(timestamps.eq(0), () => {
+    cookie.set(cookie.shl(8).or(extra.and(0xff)));
   });
-  const tsval = mss.shl(6).or(optionBits($, offer)).or(TSVAL_MARK);
-  return { isn: hash($, maps, tuple, isn, slotOf(now), tsval), tsval };
-}
-
-/** A cookie for a SYN without timestamps: the ISN to answer with. */
-export function cookieWithoutTimestamps<R>(
-  $: Builder<R>,
-  maps: ProtectionMaps,
-  tuple: Tuple,
-  offer: Offer,
-  isn: Int<32>,
-  now: Int<64>,
-): Int<32> {
-  const mssClass = $.let($.u32(0));
-  for (const [index, mss] of MSS_CLASSES[tuple.family].entries()) {
-    if (index === 0) continue;
-    $.if(offer.mss.ge(mss), () => {
-      mssClass.set(index);
-    });
-  }
-  const data = mssClass.shl(6).or(optionBits($, offer));
-  const mac = hash($, maps, tuple, isn, slotOf(now), data.or(WITHOUT_TIMESTAMPS));
-  return mac.shl(8).or(data);
+  return { isn: cookie, tsval: extra };
 }
 
 /** What to acknowledge, in place of a SYN's number, so that a real client answers RST. */

@@ -5,6 +5,7 @@ import {
   type Builder,
   bytes,
   type Fields,
+  globalFunc,
   type Int,
   type IntVariable,
   type Packet,
@@ -38,6 +39,8 @@ export interface SynOptions {
 
 const Kind = { END: 0, NOP: 1, MSS: 2, WINDOW_SCALE: 3, SACK: 4, TIMESTAMPS: 8 } as const;
 const MAX_OPTION_BYTES = 40;
+/** Options begin behind tags, an IP header with its extensions and a TCP header: never this far into the frame. */
+const MAX_OFFSET = 0x7fff;
 
 /** MSS, SACK permitted, timestamps, NOP, window scale: Linux, Android. */
 const Linux = struct('linux_options', { mss: be32, sackTimestamps: be32, value: u32, echo: u32, scale: be32 });
@@ -104,76 +107,83 @@ export function parseSynOptions<R>(
     });
   });
   $.if(known.eq(0).and(total.ne(0)), () => {
-    walk($, packet, unknown($, total), options, leave);
+    const found = $.stack(Found);
+    const outcome = $.let($.invoke(walk, packet, packet.position(), total, found));
+    $.if(outcome.eq(Walked.TRUNCATED), () => leave('truncated'));
+    options.sound.set(outcome);
+    options.present.set(found.present);
+    options.mss.set(found.mss);
+    options.windowScale.set(found.windowScale);
+    options.timestamp.set(found.timestamp);
+    options.echo.set(found.echo);
   });
   return options;
 }
+
+/** What the walk finds, as in `SynOptions`, and the place where it stands. */
+const Found = struct('found_options', {
+  present: u32,
+  mss: u32,
+  windowScale: u32,
+  timestamp: u32,
+  echo: u32,
+  at: u32,
+});
+const Walked = { UNSOUND: 0, SOUND: 1, TRUNCATED: 2 } as const;
 
 const Byte = struct('kind', { kind: u8 });
 const OptionHead = struct('option_head', { head: be16 });
 const OptionLength = struct('option_length', { kind: u8, length: u8 });
 
 /**
- * Option by option, each at least a byte long. The place is kept as a number that the verifier knows nothing of (a zero it cannot
- * see is mixed in): what it does not know it cannot tell apart, and so it walks each round once instead of following every
- * sequence of options there can be.
+ * Goes through `total` bytes of options at `offset` of the frame, option by option, each at least a byte long. All that changes from round to round lies in
+ * memory: the verifier takes what it reads there for any number, so all paths through a round are one path when the next begins.
  */
-function walk<R>(
-  $: Builder<R>,
-  packet: Packet<R>,
-  total: Int<32>,
-  { present, mss, windowScale, timestamp, echo, sound }: SynOptions,
-  leave: LeaveWith<R>,
-): void {
-  const zero = (): Int<32> => unknown($, $.u32(0));
-  const at = $.let(zero());
-  const truncated = (): R => leave('truncated');
-  $.loop(MAX_OPTION_BYTES, (_round, loop) => {
-    loop.breakIf(at.ge(total));
-    const step = $.let($.u32(0));
+const walk = globalFunc('walk_options', ['packet', 32, 32, Found], 32, ($, packet, offset, total, found) => {
+  packet.skip(offset.and(MAX_OFFSET), { max: MAX_OFFSET }).orExit(Walked.TRUNCATED);
+  $.loop(MAX_OPTION_BYTES, () => {
+    const { at } = found;
+    $.if(at.ge(total), () => Walked.SOUND);
     packet.ahead(() => {
-      packet.skip(at.and(63), { max: 63 }).orExit(truncated);
-      const { kind } = packet.peek(Byte).orExit(truncated);
-      $.if(kind.ne(Kind.END), () => {
-        // The number of a NOP is also its size.
-        step.set(packet.peek(Byte).orExit(truncated).kind.u32());
-        $.if(kind.ne(Kind.NOP), () => {
+      packet.skip(at.and(63), { max: 63 }).orExit(Walked.TRUNCATED);
+      const { kind } = packet.peek(Byte).orExit(Walked.TRUNCATED);
+      $.if(kind.eq(Kind.END), () => Walked.SOUND);
+      $.if(
+        kind.eq(Kind.NOP),
+        () => {
+          found.set({ at: at.add(1) });
+        },
+        () => {
           // In a list that ends after an option's first byte, what follows is no length; it is found to reach too far, or not to.
-          const { head } = packet.peek(OptionHead).orExit(truncated);
-          step.set(packet.peek(OptionLength).orExit(truncated).length.u32());
-          const end = at.add(step);
-          $.if(step.lt(2).or(end.gt(total)), () => {
-            sound.set(zero());
-            step.set(0);
+          const { head } = packet.peek(OptionHead).orExit(Walked.TRUNCATED);
+          const size = head.host().u32().and(0xff);
+          const end = at.add(size);
+          $.if(size.lt(2).or(end.gt(total)), () => Walked.UNSOUND);
+          found.set({ at: end });
+          const option = <T extends Fields>(
+            number: number,
+            type: Struct<T>,
+            bit: number,
+            use: (view: View<T>) => void,
+          ): void => {
+            $.if(head.eq((number << 8) | type.size), () => {
+              use(packet.peek(type).orExit(Walked.TRUNCATED));
+              found.set({ present: found.present.or(bit) });
+            });
+          };
+          option(Kind.MSS, Mss, Present.MSS, ({ value }) => {
+            found.set({ mss: value.host().u32() });
           });
-          $.if(step.ne(0), () => {
-            const option = <T extends Fields>(
-              number: number,
-              type: Struct<T>,
-              bit: number,
-              use: (view: View<T>) => void,
-            ): void => {
-              $.if(head.eq((number << 8) | type.size), () => {
-                use(packet.peek(type).orExit(truncated));
-                present.set(present.or(bit).xor(zero()));
-              });
-            };
-            option(Kind.MSS, Mss, Present.MSS, ({ value }) => {
-              mss.set(value.host().u32().and(0xffff));
-            });
-            option(Kind.WINDOW_SCALE, Scale, Present.WINDOW_SCALE, ({ shift }) => {
-              windowScale.set(shift.u32());
-            });
-            option(Kind.SACK, OptionLength, Present.SACK, () => {});
-            option(Kind.TIMESTAMPS, Timestamps, Present.TIMESTAMPS, (stamps) => {
-              timestamp.set(stamps.value.words()[0]!);
-              echo.set(stamps.echo.words()[0]!);
-            });
+          option(Kind.WINDOW_SCALE, Scale, Present.WINDOW_SCALE, ({ shift }) => {
+            found.set({ windowScale: shift.u32() });
           });
-        });
-      });
+          option(Kind.SACK, OptionLength, Present.SACK, () => {});
+          option(Kind.TIMESTAMPS, Timestamps, Present.TIMESTAMPS, (stamps) => {
+            found.set({ timestamp: stamps.value.words()[0]!, echo: stamps.echo.words()[0]! });
+          });
+        },
+      );
     });
-    loop.breakIf(step.eq(0));
-    at.set(at.add(step).xor(zero()));
   });
-}
+  return Walked.SOUND;
+});

@@ -4,8 +4,7 @@ import { Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../net/headers.ts';
 import { writeAnswer } from '../cookie/answer.ts';
 import {
   COOKIE_LIFE,
-  cookieWithoutTimestamps,
-  cookieWithTimestamps,
+  cookieFor,
   DEFAULT_MSS,
   kernelTimestamp,
   type Offer,
@@ -176,19 +175,7 @@ export function sendChallenge(
     writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
     return;
   }
-  const seq = $.let(zero);
-  const tsval = $.let(zero);
-  $.if(
-    present.hasAny(Present.TIMESTAMPS),
-    () => {
-      const cookie = cookieWithTimestamps($, maps, segment, offer, isn, now);
-      seq.set(cookie.isn);
-      tsval.set(cookie.tsval);
-    },
-    () => {
-      seq.set(cookieWithoutTimestamps($, maps, segment, offer, isn, now));
-    },
-  );
+  const { isn: seq, tsval } = cookieFor($, maps, segment, offer, isn, now);
   writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
 }
 

@@ -115,6 +115,22 @@ export class Packet<R> implements ContextValue, BranchState {
     this.#goBack(before);
   }
 
+  /** Bytes from the start of the frame to the cursor. */
+  position(): Int<32> {
+    const { base, offset } = this.#state;
+    const emitter = this.#emitter;
+    const [start, dst] = [emitter.vreg(), emitter.vreg()];
+    emitter.emit({
+      op: 'load',
+      size: 4,
+      dst: start,
+      from: { base: this.context, offset: emitter.context.layout.data },
+      note: 'data',
+    });
+    emitter.emit({ op: 'alu', alu: 'sub', width: 64, dst, a: base, b: start, note: 'position' });
+    return new Int(emitter, 64, dst).add(offset).u32();
+  }
+
   /** Bytes from the cursor to the end of the frame. */
   remaining(): Int<64> {
     const { base, offset, end } = this.#state;
