@@ -1,3 +1,5 @@
+import { attemptAll, withSuppressed } from './transaction.ts';
+
 /** Objects that go together, the last made first. (`DisposableStack` needs Node 24.) */
 export class Owned implements Disposable {
   readonly #made: Disposable[] = [];
@@ -7,7 +9,19 @@ export class Owned implements Disposable {
     return one;
   }
 
+  /** Makes what owns these objects; where that fails, they are disposed of. */
+  static make<T>(build: (owned: Owned) => T): T {
+    const owned = new Owned();
+    try {
+      return build(owned);
+    } catch (error) {
+      throw withSuppressed(error, attemptAll([() => owned[Symbol.dispose]()]));
+    }
+  }
+
+  /** @throws the first of what disposing of them threw; all are disposed of all the same. */
   [Symbol.dispose](): void {
-    for (const one of this.#made.splice(0)) one[Symbol.dispose]();
+    const [first, ...others] = attemptAll(this.#made.splice(0).map((one) => () => one[Symbol.dispose]()));
+    if (first !== undefined) throw withSuppressed(first, others);
   }
 }
