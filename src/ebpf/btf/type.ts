@@ -90,7 +90,16 @@ export function bytes(size: number): Bytes {
   return Object.freeze({ kind: 'bytes', size });
 }
 
+/** @throws DslError when the second element would not be aligned. */
 export function array<Element extends Type>(element: Element, length: number): ArrayOf<Element> {
+  const align = alignment(element);
+  if (element.size % align !== 0) {
+    throw new DslError(
+      `define array: its elements have ${String(element.size)} bytes and must begin at multiples of ${String(align)}; ` +
+        `put a field of ${String(align - (element.size % align))} bytes at their end, for example pad: bytes(${String(align - (element.size % align))})`,
+      new CallSite().location,
+    );
+  }
   return Object.freeze({ kind: 'array', element, length, size: element.size * length });
 }
 

@@ -246,4 +246,7 @@ it.each(MISTAKES)('refuses %s, at the line of the author', (_what, reason, body)
 it('refuses a struct whose fields are not aligned, and says what to put before', () => {
   expect(() => struct('bad', { a: u8, b: u32 })).toThrow(/field b would lie at byte 1.*pad: bytes\(3\)/);
   expect(() => struct('bad', { set: u32 })).toThrow(/cannot be called set/);
+  expect(() => array(struct('odd', { a: u32, b: u8 }), 2)).toThrow(
+    /elements have 5 bytes .* multiples of 4.*bytes\(3\)/,
+  );
 });

@@ -21,6 +21,8 @@ export type ScalarValue<Name extends ScalarName> = Name extends `be${string}`
 export interface Memory {
   readonly emitter: Emitter;
   readonly address: Address;
+  /** Where the base register points into the frame: the bytes that it is aligned to. */
+  readonly frameAlignment?: number;
   /** What the memory is called in dumps. */
   readonly name: string;
   /** @throws DslError when the view is no longer valid. */
@@ -33,6 +35,32 @@ export const within = (memory: Memory, offset: number, name: string): Memory => 
   name,
   address: { ...memory.address, offset: memory.address.offset + offset },
 });
+
+/** The most that frame slots are aligned to. */
+const SLOT_ALIGNMENT = 8;
+
+/** The bytes that the memory's base is aligned to, where it lies in the frame. */
+export function frameAlignment({ address, frameAlignment: known }: Memory): number | undefined {
+  return typeof address.base === 'number' ? known : SLOT_ALIGNMENT;
+}
+
+/**
+ * The accesses of 8, 4, 2 and 1 bytes in which `size` bytes are moved. In the frame the verifier demands that each is aligned
+ * (check_ptr_alignment, kernel/bpf/verifier.c); elsewhere the few that the size allows.
+ */
+export function accesses(memory: Memory, size: number): { offset: number; size: ByteSize }[] {
+  const aligned = frameAlignment(memory);
+  const start = aligned === undefined ? 0 : memory.address.offset;
+  const list: { offset: number; size: ByteSize }[] = [];
+  for (let offset = 0; offset < size;) {
+    const fits = (width: ByteSize): boolean =>
+      width <= size - offset && width <= (aligned ?? width) && (start + offset) % width === 0;
+    const access = ([8, 4, 2] as const).find(fits) ?? 1;
+    list.push({ offset, size: access });
+    offset += access;
+  }
+  return list;
+}
 
 /** Reads a number of this many bytes. */
 export function load(memory: Memory, size: ByteSize): number {

@@ -3,7 +3,16 @@ import { DslError } from '../errors.ts';
 import { CallSite } from '../source-location.ts';
 import { BytesValue, storeBytes } from './bytes-value.ts';
 import type { Int } from './int.ts';
-import { load, type Memory, scalarOperand, scalarValue, type ScalarValue, store, within } from './memory.ts';
+import {
+  frameAlignment,
+  load,
+  type Memory,
+  scalarOperand,
+  scalarValue,
+  type ScalarValue,
+  store,
+  within,
+} from './memory.ts';
 import { Ref } from './ref.ts';
 
 /** What reading a type gives in the kernel. */
@@ -70,7 +79,12 @@ export class Elements<Element extends Type = Type> {
     const base = emitter.vreg();
     const start = typeof address.base === 'number' ? address.base : emitter.frameAddress(address.base.slot);
     emitter.emit({ op: 'alu', alu: 'add', width: 64, dst: base, a: start, b: distance });
-    return { ...this.#memory, name: `${this.#memory.name}[]`, address: { base, offset: address.offset } };
+    const place = { ...this.#memory, name: `${this.#memory.name}[]`, address: { base, offset: address.offset } };
+    const aligned = frameAlignment(this.#memory);
+    // The lowest bit of the element's size is what all of its multiples are aligned to.
+    return aligned === undefined
+      ? place
+      : { ...place, frameAlignment: Math.min(aligned, element.size & -element.size) };
   }
 }
 
