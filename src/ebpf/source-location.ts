@@ -17,6 +17,7 @@ const MAX_FRAMES = 30;
 /** Where the author called the toolkit. Mapping a place to TypeScript is dear, so it waits until somebody asks. */
 export class CallSite {
   readonly #frame: NodeJS.CallSite | undefined;
+  #location: SourceLocation | undefined;
 
   constructor() {
     const { stackTraceLimit, prepareStackTrace } = Error;
@@ -28,7 +29,7 @@ export class CallSite {
 
   /** The first frame outside the toolkit: the author's line, in TypeScript where a source map tells. */
   get location(): SourceLocation | undefined {
-    return this.#frame && locate(this.#frame);
+    return (this.#location ??= this.#frame && locate(this.#frame));
   }
 }
 

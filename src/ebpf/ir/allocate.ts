@@ -32,36 +32,55 @@ function liveAtEnds(fn: MachineFunction): Map<number, Set<number>> {
   );
 }
 
-function buildGraph(fn: MachineFunction, unspillable: ReadonlySet<number>): InterferenceGraph {
+/** A graph whose nodes are numbered by what is alive at all: r0-r9 keep their numbers, the others follow from FIRST_VREG on. */
+interface NumberedGraph {
+  readonly graph: InterferenceGraph;
+  /** The register of each number. */
+  readonly registers: readonly number[];
+}
+
+function buildGraph(fn: MachineFunction, unspillable: ReadonlySet<number>): NumberedGraph {
+  const registers = Array.from({ length: FIRST_VREG }, (_, register) => register);
+  const numbers = new Int32Array(fn.nextVReg);
+  const spillCost: number[] = [];
+  const numberOf = (register: number): number => {
+    if (register < FIRST_VREG) return register;
+    if (numbers[register] === 0) {
+      numbers[register] = registers.push(register) - 1;
+      spillCost[registers.length - 1] = 0;
+    }
+    return numbers[register]!;
+  };
   const edges: number[] = [];
   const moves: [number, number][] = [];
-  const nodes = new Set<number>();
-  const spillCost = new Map<number, number>();
   const live = liveAtEnds(fn);
   for (const block of fn.blocks) {
-    const alive = new Set(live.get(block.id));
+    const alive = new Set<number>();
+    for (const register of live.get(block.id)!) alive.add(numberOf(register));
     const weight = accessWeight(block.depth);
+    const access = (register: number): number => {
+      const number = numberOf(register);
+      if (number >= FIRST_VREG) spillCost[number]! += unspillable.has(register) ? Infinity : weight;
+      return number;
+    };
     const insns = blockInstructions(block);
     for (let index = insns.length - 1; index >= 0; index--) {
       const insn = insns[index]!;
       const { uses, defs } = effects(insn);
-      for (const register of [...uses, ...defs]) {
-        if (register < FIRST_VREG) continue;
-        nodes.add(register);
-        const cost = (spillCost.get(register) ?? 0) + weight;
-        spillCost.set(register, unspillable.has(register) ? Infinity : cost);
-      }
       if (isMove(insn)) {
-        alive.delete(insn.src);
-        if (insn.dst !== insn.src) moves.push([insn.dst, insn.src]);
+        alive.delete(numberOf(insn.src));
+        if (insn.dst !== insn.src) moves.push([numberOf(insn.dst), numberOf(insn.src)]);
       }
-      for (const def of defs) alive.add(def);
-      for (const def of defs) for (const other of alive) if (other !== def) edges.push(def, other);
-      for (const def of defs) alive.delete(def);
-      for (const use of uses) alive.add(use);
+      for (const def of defs) alive.add(numberOf(def));
+      for (const def of defs) {
+        const number = access(def);
+        for (const other of alive) if (other !== number) edges.push(number, other);
+      }
+      for (const def of defs) alive.delete(numberOf(def));
+      for (const use of uses) alive.add(access(use));
     }
   }
-  return { edges, moves, nodes, spillCost };
+  return { graph: { edges, moves, size: registers.length, spillCost }, registers };
 }
 
 /** Gives every virtual register one of r0-r9, spilling to the frame where they do not suffice, and drops copies to self. */
@@ -69,16 +88,19 @@ export function allocateRegisters(fn: MachineFunction): void {
   const unspillable = new Set<number>();
   const loaded = new Set<number>();
   for (;;) {
-    const graph = buildGraph(fn, unspillable);
-    const { colours, spilled } = colour(graph);
-    if (spilled.size > 0) {
+    const { graph, registers } = buildGraph(fn, unspillable);
+    const { colours, spilled: numbers } = colour(graph);
+    if (numbers.size > 0) {
+      const spilled = new Set([...numbers].map((number) => registers[number]!));
       if ([...spilled].every((register) => unspillable.has(register))) {
         throw new DslError(`compile function ${fn.name}: one instruction needs more registers than there are`);
       }
-      spill(fn, { spilled, edges: graph.edges, unspillable, loaded });
+      const edges = graph.edges.filter((_, at) => numbers.has(graph.edges[at]!) && numbers.has(graph.edges[at ^ 1]!));
+      spill(fn, { spilled, edges: edges.map((number) => registers[number]!), unspillable, loaded });
       continue;
     }
-    const rename = (register: number): number => colours.get(register) ?? register;
+    const colourOf = new Map([...colours].map(([number, register]) => [registers[number]!, register]));
+    const rename = (register: number): number => colourOf.get(register) ?? register;
     const renamed = (insn: Instruction): Instruction => renameRegisters(insn, rename);
     for (const block of fn.blocks) {
       block.insns = block.insns.map(renamed).filter((insn) => !(isMove(insn) && insn.dst === insn.src));

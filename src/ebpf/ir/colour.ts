@@ -9,8 +9,10 @@ export interface InterferenceGraph {
   /** Pairs, one after the other. */
   readonly edges: readonly number[];
   readonly moves: readonly (readonly [number, number])[];
-  readonly nodes: ReadonlySet<number>;
-  readonly spillCost: ReadonlyMap<number, number>;
+  /** How many nodes there are, those of the physical registers (0 to FIRST_VREG - 1) included. */
+  readonly size: number;
+  /** By node. */
+  readonly spillCost: readonly number[];
 }
 
 export interface Colouring {
@@ -34,7 +36,6 @@ export function colour(graph: InterferenceGraph): Colouring {
 
 class Colourer {
   readonly #graph: InterferenceGraph;
-  /** One more than the highest node. */
   readonly #size: number;
   /** A bit for each pair of nodes that interfere, both ways. */
   readonly #matrix: Uint32Array;
@@ -59,10 +60,10 @@ class Colourer {
 
   constructor(graph: InterferenceGraph) {
     this.#graph = graph;
-    this.#remaining = new Set(graph.nodes);
-    let size = FIRST_VREG;
-    for (const node of graph.nodes) size = Math.max(size, node + 1);
+    const { size } = graph;
     this.#size = size;
+    const nodes = Array.from({ length: size - FIRST_VREG }, (_, index) => FIRST_VREG + index);
+    this.#remaining = new Set(nodes);
     this.#matrix = new Uint32Array(Math.ceil((size * size) / 32));
     this.#degree = new Int32Array(size);
     this.#removed = new Uint8Array(size);
@@ -77,7 +78,7 @@ class Colourer {
       this.#movesOf[dst]!.push(move);
       this.#movesOf[src]!.push(move);
     }
-    for (const node of graph.nodes) this.#sort(node);
+    for (const node of nodes) this.#sort(node);
   }
 
   run(): Colouring {
@@ -255,7 +256,7 @@ class Colourer {
   }
 
   #costOf(node: number): number {
-    return this.#cost.get(node) ?? this.#graph.spillCost.get(node) ?? 0;
+    return this.#cost.get(node) ?? this.#graph.spillCost[node] ?? 0;
   }
 
   #select(): Colouring {

@@ -23,11 +23,12 @@ export function propagateCopies(fn: IrFunction): void {
     }
   }
 
-  // Where no path comes any more, copies may be left that only name each other.
-  for (const copy of everywhere.keys()) if (isCircular(copy, everywhere)) everywhere.delete(copy);
+  breakCircles(everywhere);
 
   for (const block of fn.blocks) {
     const here = new Map<number, Operand>();
+    /** Who is a copy of a register here, or was. */
+    const copiesOf = new Map<number, number[]>();
     const resolve = (operand: Operand): Operand => {
       let value = operand;
       for (;;) {
@@ -45,8 +46,12 @@ export function propagateCopies(fn: IrFunction): void {
       if (op.op === 'mov' && op.src === def) continue;
       if (def !== undefined) {
         here.delete(def);
-        for (const [copy, source] of here) if (source === def) here.delete(copy);
-        if (op.op === 'mov') here.set(def, op.src);
+        for (const copy of copiesOf.get(def) ?? []) if (here.get(copy) === def) here.delete(copy);
+        copiesOf.delete(def);
+        if (op.op === 'mov') {
+          here.set(def, op.src);
+          if (typeof op.src === 'number' && copiesOf.get(op.src)?.push(def) === undefined) copiesOf.set(op.src, [def]);
+        }
       }
       ops.push(op);
     }
@@ -55,11 +60,22 @@ export function propagateCopies(fn: IrFunction): void {
   }
 }
 
-function isCircular(copy: number, sources: ReadonlyMap<number, Operand>): boolean {
-  let steps = 0;
-  for (let at = sources.get(copy); typeof at === 'number' && steps <= sources.size; at = sources.get(at)) {
-    if (at === copy) return true;
-    steps++;
+/** Where no path comes any more, copies may be left that only name each other; they are forgotten. Looks at each copy once. */
+function breakCircles(sources: Map<number, Operand>): void {
+  const settled = new Set<number>();
+  for (const first of [...sources.keys()]) {
+    const path = new Set<number>();
+    let at: Operand | undefined = first;
+    while (typeof at === 'number' && !settled.has(at) && !path.has(at)) {
+      path.add(at);
+      at = sources.get(at);
+    }
+    for (const copy of path) settled.add(copy);
+    if (typeof at !== 'number' || !path.has(at)) continue;
+    for (let copy: Operand | undefined = at; typeof copy === 'number';) {
+      const next: Operand | undefined = sources.get(copy);
+      sources.delete(copy);
+      copy = next;
+    }
   }
-  return false;
 }

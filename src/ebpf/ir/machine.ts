@@ -55,50 +55,45 @@ export interface Effects {
   readonly defs: readonly number[];
 }
 
-/** Instructions never change, so what they do to registers is worked out once. */
-const known = new WeakMap<Instruction, Effects>();
+const NONE: readonly number[] = [];
+const RESULT: readonly number[] = [0];
+const ARGUMENTS = Array.from({ length: 6 }, (_, count) => CALL_CLOBBERS.slice(1, 1 + count));
+
+const one = (register: number): readonly number[] => (register === FRAME_POINTER ? NONE : [register]);
+const two = (a: number, b: number): readonly number[] => {
+  if (a === FRAME_POINTER) return one(b);
+  return b === FRAME_POINTER ? [a] : [a, b];
+};
 
 /** The registers that an instruction reads and writes, the hidden ones included; r10 is left out. */
 export function effects(insn: Instruction): Effects {
-  let effect = known.get(insn);
-  if (!effect) {
-    const { uses, defs } = rawEffects(insn);
-    effect = { uses: uses.filter((register) => register !== FRAME_POINTER), defs };
-    known.set(insn, effect);
-  }
-  return effect;
-}
-
-function rawEffects(insn: Instruction): Effects {
   const { opcode, dst, src } = insn;
   const hasSource = (opcode & Source.REG) !== 0;
   switch (opcode & 0x07) {
     case Class.LD:
-      return { uses: [], defs: opcode === LD_IMM64 ? [dst] : [] };
+      return { uses: NONE, defs: opcode === LD_IMM64 ? [dst] : NONE };
     case Class.LDX:
-      return { uses: insn.slot === undefined ? [src] : [], defs: [dst] };
+      return { uses: insn.slot === undefined ? one(src) : NONE, defs: [dst] };
     case Class.ST:
-      return { uses: insn.slot === undefined ? [dst] : [], defs: [] };
+      return { uses: insn.slot === undefined ? one(dst) : NONE, defs: NONE };
     case Class.STX: {
-      const base = insn.slot === undefined ? [dst] : [];
-      if ((opcode & 0xe0) !== Mode.ATOMIC) return { uses: [...base, src], defs: [] };
-      if (insn.imm === Atomic.cmpxchg) return { uses: [...base, src, 0], defs: [0] };
-      return { uses: [...base, src], defs: (insn.imm & Atomic.FETCH) === 0 ? [] : [src] };
+      const uses = insn.slot === undefined ? two(dst, src) : one(src);
+      if ((opcode & 0xe0) !== Mode.ATOMIC) return { uses, defs: NONE };
+      if (insn.imm === Atomic.cmpxchg) return { uses: [...uses, 0], defs: RESULT };
+      return { uses, defs: (insn.imm & Atomic.FETCH) === 0 ? NONE : [src] };
     }
     case Class.ALU:
     case Class.ALU64: {
       const operation = opcode & 0xf0;
-      if (operation === Alu.mov) return { uses: hasSource ? [src] : [], defs: [dst] };
+      if (operation === Alu.mov) return { uses: hasSource ? one(src) : NONE, defs: [dst] };
       if (operation === Alu.neg || operation === Alu.end) return { uses: [dst], defs: [dst] };
-      return { uses: hasSource ? [dst, src] : [dst], defs: [dst] };
+      return { uses: hasSource ? two(dst, src) : [dst], defs: [dst] };
     }
     default:
-      if (isCall(insn)) {
-        return { uses: CALL_CLOBBERS.slice(1, 1 + (insn.parameters ?? 0)), defs: CALL_CLOBBERS };
-      }
-      if ((opcode & 0xf0) === Jump.exit) return { uses: [0], defs: [] };
-      if ((opcode & 0xf0) === Jump.ja) return { uses: [], defs: [] };
-      return { uses: hasSource ? [dst, src] : [dst], defs: [] };
+      if (isCall(insn)) return { uses: ARGUMENTS[insn.parameters ?? 0]!, defs: CALL_CLOBBERS };
+      if ((opcode & 0xf0) === Jump.exit) return { uses: RESULT, defs: NONE };
+      if ((opcode & 0xf0) === Jump.ja) return { uses: NONE, defs: NONE };
+      return { uses: hasSource ? two(dst, src) : one(dst), defs: NONE };
   }
 }
 

@@ -42,42 +42,53 @@ function extraBytes(kind: number, members: number): number {
   }
 }
 
-let known: ReadonlyMap<string, number> | undefined;
+/** The kernel's BTF, read once; empty where it has none. */
+let kernelBtf: Buffer | undefined;
 
-/** Numbers of all functions by name; empty where the kernel has no BTF. Read once. */
-function kernelFunctions(): ReadonlyMap<string, number> {
-  if (known) return known;
-  const found = new Map<string, number>();
-  let btf: Buffer;
+function readKernelBtf(): Buffer {
   try {
-    btf = readFileSync(KERNEL_BTF);
+    kernelBtf ??= readFileSync(KERNEL_BTF);
   } catch {
-    return (known = found);
+    kernelBtf = Buffer.alloc(0);
   }
+  return kernelBtf;
+}
+
+const known = new Map<string, number | undefined>();
+
+/** The number of the function of this name, if there is one. Its name is looked for first, as bytes: a kernel has sixty thousand functions. */
+function findFunction(name: string): number | undefined {
+  const btf = readKernelBtf();
+  if (btf.length === 0) return undefined;
   const header = btf.readUInt32LE(HEADER.length);
   const start = header + btf.readUInt32LE(HEADER.typeOffset);
   const end = start + btf.readUInt32LE(HEADER.typeLength);
   const strings = header + btf.readUInt32LE(HEADER.stringOffset);
+  const place = btf.indexOf(`\0${name}\0`, strings, 'latin1');
+  if (place < 0) return undefined;
+  const nameOffset = place + 1 - strings;
   for (let at = start, id = 1; at < end; id++) {
     const info = btf.readUInt32LE(at + 4);
     const kind = (info >>> 24) & 0x1f;
-    if (kind === Kind.FUNC) {
-      const name = strings + btf.readUInt32LE(at);
-      found.set(btf.toString('latin1', name, btf.indexOf(0, name)), id);
-    }
+    if (kind === Kind.FUNC && btf.readUInt32LE(at) === nameOffset) return id;
     at += TYPE_SIZE + extraBytes(kind, info & 0xffff);
   }
-  return (known = found);
+  return undefined;
+}
+
+function functionId(name: string): number | undefined {
+  if (!known.has(name)) known.set(name, findFunction(name));
+  return known.get(name);
 }
 
 /** The number of a kernel function. @throws UnsupportedError where this kernel has none of that name. */
 export function kernelFunctionId(name: string, since = 'a later release'): number {
-  const id = kernelFunctions().get(name);
+  const id = functionId(name);
   if (id === undefined) throw new UnsupportedError(`kernel function ${name}`, since);
   return id;
 }
 
 /** Whether the kernel has a function of this name in its BTF. */
 export function probeKernelFunction(name: string, since: string): Feature {
-  return { name: `kernel function ${name}`, available: kernelFunctions().has(name), since };
+  return { name: `kernel function ${name}`, available: functionId(name) !== undefined, since };
 }
