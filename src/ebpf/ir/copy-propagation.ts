@@ -63,7 +63,7 @@ export function propagateCopies(fn: IrFunction): void {
 /** Where no path comes any more, copies may be left that only name each other; they are forgotten. Looks at each copy once. */
 function breakCircles(sources: Map<number, Operand>): void {
   const settled = new Set<number>();
-  for (const first of [...sources.keys()]) {
+  for (const first of Array.from(sources.keys())) {
     const path = new Set<number>();
     let at: Operand | undefined = first;
     while (typeof at === 'number' && !settled.has(at) && !path.has(at)) {
