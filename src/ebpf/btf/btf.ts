@@ -19,6 +19,8 @@ export type ParameterType = 'number' | { readonly context: 'xdp_md' | '__sk_buff
 
 export interface Signature {
   readonly parameters: readonly ParameterType[];
+  /** Bytes of the number that it gives back; of a result of 32 bits the upper half is not looked at. */
+  readonly result: 4 | 8;
   readonly linkage: number;
 }
 
@@ -77,11 +79,13 @@ export class BtfBuilder {
   }
 
   /** A function that gives a number back. */
-  func(name: string, { parameters, linkage }: Signature): number {
+  func(name: string, { parameters, result, linkage }: Signature): number {
+    const nameOf = (type: ParameterType, index: number): string =>
+      type !== 'number' && 'context' in type ? 'ctx' : `p${String(index)}`;
     const params = Buffer.concat(
-      parameters.map((type, index) => words(this.string(`p${String(index)}`), this.#parameter(type))),
+      parameters.map((type, index) => words(this.string(nameOf(type, index)), this.#parameter(type))),
     );
-    const prototype = this.#add(Kind.FUNC_PROTO, '', parameters.length, this.#integer(8), params);
+    const prototype = this.#add(Kind.FUNC_PROTO, '', parameters.length, this.#integer(result), params);
     return this.#add(Kind.FUNC, name, linkage, prototype);
   }
 

@@ -32,6 +32,9 @@ export function checkParameters(name: string, params: readonly unknown[]): void 
   );
 }
 
+/** Bytes of a result in the type that the kernel is told. */
+export const resultBytes = (width: Width): 4 | 8 => (width === 64 ? 8 : 4);
+
 const building = new WeakSet<object>();
 
 /** Builds a function, unless the program has it already. @throws DslError for one that calls itself, or that has another's name. */
@@ -82,7 +85,11 @@ export function func<const P extends readonly Width[], const W extends Width>(
     name,
     call: (emitter, args) => {
       buildFunction(emitter, fn, () => {
-        const signature = { parameters: params.map(() => 'number' as const), linkage: Linkage.STATIC };
+        const signature = {
+          parameters: params.map(() => 'number' as const),
+          result: resultBytes(result),
+          linkage: Linkage.STATIC,
+        };
         const inner = new Emitter(name, signature, emitter.context);
         const core = new BuilderCore<Int<W> | number>(inner, (value) => {
           inner.exit(operandFor(inner, result, value));

@@ -5,7 +5,7 @@ import { BuilderCore } from './blocks.ts';
 import { Builder } from './builder.ts';
 import type { Callable } from './callable.ts';
 import { type ContextLayout, Emitter } from './emitter.ts';
-import { buildFunction, checkParameters, emitInvoke, type FuncReturn } from './func.ts';
+import { buildFunction, checkParameters, emitInvoke, type FuncReturn, resultBytes } from './func.ts';
 import type { ContextValue } from './helper-arguments.ts';
 import { Int, operandFor, UNKNOWN, type Width } from './int.ts';
 import { addressRegister } from './memory.ts';
@@ -51,7 +51,7 @@ export function globalFunc<const P extends readonly GlobalParameter[], const W e
       const { context } = emitter;
       buildFunction(emitter, fn, () => {
         const parameters = params.map((param) => signatureOf(param, context.layout));
-        const inner = new Emitter(name, { parameters, linkage: Linkage.GLOBAL }, context);
+        const inner = new Emitter(name, { parameters, result: resultBytes(result), linkage: Linkage.GLOBAL }, context);
         const core = new BuilderCore<Int<W> | number>(inner, (value) => {
           inner.exit(operandFor(inner, result, value));
         });

@@ -80,7 +80,7 @@ function program<R extends Action | Int<32>>(
   body: ($: Builder<R>, packet: Packet<R>) => R | Exited,
 ): ProgramSpec {
   const context: ProgramContext = { layout, functions: new Map(), maps: new Map() };
-  const signature = { parameters: [{ context: 'any' }], linkage: Linkage.GLOBAL } as const;
+  const signature = { parameters: [{ context: 'any' }], result: 4, linkage: Linkage.GLOBAL } as const;
   const emitter = new Emitter(name, signature, context);
   const core = new BuilderCore<R>(emitter, (verdict) => {
     if (verdict instanceof Int) emitter.exit(verdict.operandIn(emitter));

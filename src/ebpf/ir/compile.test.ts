@@ -129,7 +129,7 @@ it('ends on copies that only name each other, where no path comes', () => {
   const fn: IrFunction = {
     name: 'circular',
     params: [16],
-    signature: { parameters: ['number'], linkage: Linkage.STATIC },
+    signature: { parameters: ['number'], result: 8, linkage: Linkage.STATIC },
     site,
     frame: [],
     nextVReg: 19,
