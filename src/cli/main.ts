@@ -1,24 +1,34 @@
 #!/usr/bin/env node
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { checkCommand } from './check.ts';
-import { detachCommand } from './detach.ts';
-import { explainCommand } from './explain.ts';
-import { replayCommand } from './replay.ts';
 import { ExitStatus, exitStatusHelp, reportError } from './exit-status.ts';
-import { runCommand } from './run.ts';
-import { traceCommand } from './trace.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
 
+/** Each verb is imported when it is asked for: what one needs, the others need not wait for. */
+const VERBS: Readonly<Record<string, () => Promise<Command>>> = {
+  run: async () => (await import('./run.ts')).runCommand(),
+  check: async () => (await import('./check.ts')).checkCommand(),
+  replay: async () => (await import('./replay.ts')).replayCommand(),
+  explain: async () => (await import('./explain.ts')).explainCommand(),
+  detach: async () => (await import('./detach.ts')).detachCommand(),
+};
+
 /** The verbs that the lab brings where it is shipped; nothing else of this program knows of it. */
 async function labVerbs(): Promise<Command[]> {
   const file = new URL('../../lab/cli/verbs.js', import.meta.url);
-  if (!existsSync(file)) return [traceCommand()];
+  if (!existsSync(file)) return [(await import('./trace.ts')).traceCommand()];
   const { verbs } = (await import(file.href)) as { readonly verbs: () => Command[] };
   return verbs();
+}
+
+/** The verb that is asked for; all of them where it is none of ours, or where help is wanted. */
+async function verbsFor(first: string | undefined): Promise<Command[]> {
+  const verb = first !== undefined && Object.hasOwn(VERBS, first) ? VERBS[first] : undefined;
+  if (verb) return [await verb()];
+  return [...(await Promise.all(Object.values(VERBS).map((load) => load()))), ...(await labVerbs())];
 }
 
 /** Every command throws what Commander finds wrong, so that exit statuses are decided in one place. */
@@ -32,13 +42,8 @@ const seawall = new Command('seawall')
   .description('Protects Linux hosts and routers from TCP SYN floods, with XDP programs that it generates.')
   .version(version)
   .enablePositionalOptions()
-  .addCommand(runCommand())
-  .addCommand(checkCommand())
-  .addCommand(replayCommand())
-  .addCommand(explainCommand())
-  .addCommand(detachCommand())
   .addHelpText('after', exitStatusHelp);
-for (const verb of await labVerbs()) seawall.addCommand(verb);
+for (const verb of await verbsFor(process.argv[2])) seawall.addCommand(verb);
 strict(seawall);
 
 try {
