@@ -1,7 +1,7 @@
 /**
  * Legitimate clients: `node clients.js URL PER_SECOND SECONDS FIRST_ADDRESS`. Each request is a new connection from the next
- * address of the pool, or, where the first one is below zero, from the client's own. Sends one message with every attempt when all
- * have ended.
+ * address of the pool, or, where the first one is below zero, from the client's own. Starts no more when it gets a message. Sends one
+ * message with every attempt when all have ended.
  */
 import { get } from 'node:http';
 import { client, poolAddress } from './topology.ts';
@@ -45,11 +45,17 @@ async function attempt(url: string, localAddress: string): Promise<Attempt> {
   });
 }
 
-async function run(url: string, perSecond: number, seconds: number, first: number): Promise<Attempt[]> {
+async function run(
+  url: string,
+  perSecond: number,
+  seconds: number,
+  first: number,
+  stopped: () => boolean,
+): Promise<Attempt[]> {
   const total = Math.round(perSecond * seconds);
   const attempts: Promise<Attempt>[] = [];
   const started = performance.now();
-  for (let index = 0; index < total; index++) {
+  for (let index = 0; index < total && !stopped(); index++) {
     const due = started + (index * 1000) / perSecond;
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now())));
     attempts.push(attempt(url, first < 0 ? client.ipv4 : poolAddress(first + index)));
@@ -59,7 +65,11 @@ async function run(url: string, perSecond: number, seconds: number, first: numbe
 
 if (process.send) {
   const [url = '', perSecond, seconds, first] = process.argv.slice(2);
-  const attempts = await run(url, Number(perSecond), Number(seconds), Number(first));
+  let stopped = false;
+  process.once('message', () => {
+    stopped = true;
+  });
+  const attempts = await run(url, Number(perSecond), Number(seconds), Number(first), () => stopped);
   process.send(attempts);
   process.disconnect();
 }

@@ -13,6 +13,7 @@ import {
 } from '../topology.ts';
 import { parseCount } from '../../src/policy/units.ts';
 import { requireRoot, UsageError } from '../../src/cli/exit-status.ts';
+import { waitOn, type WaitOptions } from './wait.ts';
 
 interface JsonOption {
   readonly json?: boolean;
@@ -26,9 +27,7 @@ function prepare(): void {
 function hostNamed(name: string): LabHost {
   const host = labHosts.find((candidate) => candidate.name === name);
   if (!host)
-    throw new UsageError(
-      `lab exec ${name}: no such host; there are ${labHosts.map((known) => known.name).join(' and ')}`,
-    );
+    throw new UsageError(`lab: no host ${name}; there are ${labHosts.map((known) => known.name).join(' and ')}`);
   return host;
 }
 
@@ -78,6 +77,13 @@ async function exec(host: string, words: readonly string[]): Promise<void> {
   process.off('SIGINT', forward).off('SIGTERM', forward);
 }
 
+async function wait(host: string, options: WaitOptions): Promise<void> {
+  prepare();
+  const netns = namespaceOf(hostNamed(host));
+  if (!netns.exists) throw new UsageError('lab wait: the lab is not up; run seawall lab up');
+  await waitOn(netns, options);
+}
+
 interface FloodCommandOptions extends JsonOption {
   readonly rate: string;
   readonly sources: string;
@@ -118,6 +124,14 @@ export function labCommand(): Command {
     .description('run a command on a host: seawall lab exec server -- ip addr')
     .passThroughOptions()
     .action(exec);
+  lab
+    .command('wait <host>')
+    .description('wait for a condition on a host')
+    .option('--listening <port>', 'a TCP port is listening')
+    .option('--attached <program>', 'the XDP program on eth0 has this name: seawall, seawall_trace')
+    .option('--packets <number>', 'so many packets came in since the wait began')
+    .option('--seconds <seconds>', 'give up after', '30')
+    .action(wait);
   lab
     .command('flood')
     .description('send SYNs from the client to the server, inside the lab and nowhere else')

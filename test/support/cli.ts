@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { client, namespaceOf } from '../../lab/topology.ts';
 
 const CLI = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
 
@@ -31,7 +32,8 @@ export function on(host: 'client' | 'server', ...command: string[]): Finished {
 
 /** Fetches a page from the server; whether it came. */
 export function fetchPage(url = 'http://10.0.0.10/', patience = 1): boolean {
-  return on('client', 'curl', '-s', '-f', '-o', '/dev/null', '-m', String(patience), url).status === 0;
+  const args = ['-s', '-f', '-g', '-o', '/dev/null', '-m', String(patience), url];
+  return namespaceOf(client).run(() => spawnSync('curl', args)).status === 0;
 }
 
 /** A process that is left running: what it printed so far, and the wait for a line. */
