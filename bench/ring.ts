@@ -39,7 +39,7 @@ async function idleCost(): Promise<number> {
 
 export async function ring(): Promise<RingResult> {
   using program = Program.load(writer);
-  using reader = new RingBuffer(program.map(records), program.map(records.lost!));
+  using reader = new RingBuffer(program.map(records), program.map(records.lost));
   const data = new Uint8Array(64);
   const drains: number[] = [];
   let sum = 0;

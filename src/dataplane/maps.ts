@@ -26,7 +26,7 @@ export const CELLS_PER_LINE = 16;
  * what came is paid for. A cell further ahead of the clock than a full bucket is one that the clock has overtaken, and empty.
  */
 export const MeterLine = struct('meter_line', { cells: array(u32, CELLS_PER_LINE) });
-export type MeterMap = MapSpec<typeof u32, typeof MeterLine, false>;
+export type MeterMap = MapSpec<typeof u32, typeof MeterLine, 'array'>;
 
 /** A source that proved its address: a part of its hash, its own arrival time in ticks, and until when it counts (nanoseconds). */
 export const VerifiedEntry = struct('verified', { tag: u32, paid: u32, until: u64 });

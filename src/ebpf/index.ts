@@ -1,6 +1,7 @@
 /** `seawall/ebpf`: write eBPF programs in TypeScript, load them, and use their maps. Knows nothing of packets' contents or floods. */
 export * from './language.ts';
-export { BpfMap, type MapInfo, type Stored } from './kernel/bpf-map.ts';
+export { BpfMap, type MapInfo } from './kernel/bpf-map.ts';
+export type { Storable, ProgramHandle, Stored } from './kernel/map-element.ts';
 export { BPF_FILE_SYSTEM, ensureBpfFileSystem, possibleCpus, unpin } from './kernel/pin.ts';
 export { verifierVisits } from './kernel/load.ts';
 export { kernelFunctionId, probeKernelFunction } from './kernel/kernel-btf.ts';

@@ -43,9 +43,11 @@ export {
   perCpuHash,
   programArray,
   ringBuffer,
+  type RingSpec,
 } from './dsl/map.ts';
 export { Exited } from './dsl/exited.ts';
 export { Maybe } from './dsl/maybe.ts';
+export type { MapKind } from './dsl/map-kind.ts';
 export type { Packet } from './dsl/packet.ts';
 export {
   compile,

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { BpfMap, type Infer, type MapSpec, type Type } from '../ebpf/index.ts';
+import { BpfMap, type Infer, type MapKind, type MapSpec, type Type } from '../ebpf/index.ts';
 import type { Keys, ProtectionMaps } from '../dataplane/maps.ts';
 import { addressKey } from '../dataplane/frame/address-key.ts';
 import { servicePolicies } from '../dataplane/stages/service.ts';
@@ -15,7 +15,7 @@ export function mapSpecs(maps: ProtectionMaps): MapSpec[] {
     ...(classes ? [classes.ports, classes.addresses, classes.table] : []),
     ...(policies ? [policies] : []),
     events,
-    events.lost!,
+    events.lost,
     ...Object.values(rest),
   ] as MapSpec[];
 }
@@ -70,8 +70,8 @@ export class KernelMaps implements Disposable {
     return this.#carried.has(spec.name);
   }
 
-  get<K extends Type, V extends Type, P extends boolean>(spec: MapSpec<K, V, P>): BpfMap<K, V, P> {
-    return this.#maps.get(spec.name) as unknown as BpfMap<K, V, P>;
+  get<K extends Type, V extends Type, Kind extends MapKind>(spec: MapSpec<K, V, Kind>): BpfMap<K, V, Kind> {
+    return this.#maps.get(spec.name) as unknown as BpfMap<K, V, Kind>;
   }
 
   get all(): readonly BpfMap[] {

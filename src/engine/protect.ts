@@ -174,7 +174,7 @@ export class ProtectedInterface implements Disposable {
       reasons
         .filter((reason) => reason.verdict === verdict)
         .reduce((sum, { index }) => sum + sums[index + offset]!, 0n);
-    const lost = maps.get(current.maps.events.lost!).lookup(0) ?? [];
+    const lost = maps.get(current.maps.events.lost).lookup(0) ?? [];
     const [wouldDrop, wouldAnswer] = [sumOf('drop', reasons.length), sumOf('answer', reasons.length)];
     return {
       pass: sumOf('pass', 0) + wouldDrop + wouldAnswer,
@@ -195,7 +195,7 @@ export class ProtectedInterface implements Disposable {
    */
   async *events(): AsyncGenerator<SynReport, void, void> {
     const { maps, protection: current } = this.#force;
-    using ring = new RingBuffer(maps.get(current.maps.events), maps.get(current.maps.events.lost!));
+    using ring = new RingBuffer(maps.get(current.maps.events), maps.get(current.maps.events.lost));
     this.#readers.add(ring);
     const readers = (count: number): void => {
       this.#force.maps.get(current.maps.control).update(0, { readers: count });

@@ -44,7 +44,7 @@ export class Trace implements Disposable {
       this.#program[Symbol.dispose]();
       throw error;
     }
-    this.#ring = new RingBuffer(this.#program.map(traceRing), this.#program.map(traceRing.lost!));
+    this.#ring = new RingBuffer(this.#program.map(traceRing), this.#program.map(traceRing.lost));
   }
 
   get mode(): XdpMode {

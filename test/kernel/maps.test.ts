@@ -17,6 +17,7 @@ import {
   possibleCpus,
   Program,
   programArray,
+  ringBuffer,
   struct,
   SyscallError,
   u32,
@@ -141,8 +142,18 @@ describeAsRoot('maps', () => {
     using callee = Program.load(target);
     using caller = Program.load(entry);
     expect(caller.testRun({ data: new Uint8Array(64) }).verdict).toBe(XDP.DROP.code);
-    caller.map(programs).update(1, callee.fd);
+    caller.map(programs).update(1, callee);
     expect(caller.testRun({ data: new Uint8Array(64) }).verdict).toBe(XDP.TX.code);
+  });
+
+  it('refuses what a kind of map cannot do, and names the kind', () => {
+    using programs = BpfMap.create(programArray('programs', { maxEntries: 1 }));
+    expect(() => programs.update(0, 3 as never)).toThrow(/update programs: a program array takes a Program/);
+    expect([programs.delete(0), programs.lookup(0), [...programs.entries()]]).toEqual([false, undefined, []]);
+    using ring = BpfMap.create(ringBuffer('ring', { size: 4096 })) as unknown as typeof programs;
+    expect(() => ring.lookup(0)).toThrow(/look up in ring: it is a ring buffer; a RingBuffer reads its records/);
+    using array = BpfMap.create(arrayMap('table', { value: u32, maxEntries: 1 })) as unknown as typeof programs;
+    expect(() => array.delete(0)).toThrow(/delete from table: it is an array; its elements stay/);
   });
 
   it('moves a million entries', () => {

@@ -22,7 +22,7 @@ interface Setup extends Disposable {
 
 function setUp(): Setup {
   const program = Program.load(writer);
-  const ring = new RingBuffer(program.map(notes), program.map(notes.lost!));
+  const ring = new RingBuffer(program.map(notes), program.map(notes.lost));
   return {
     program,
     ring,

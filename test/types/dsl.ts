@@ -1,5 +1,23 @@
 /** Wrong uses that TypeScript must refuse: each `@ts-expect-error` fails the type check where there is no error. Never runs. */
-import { array, be32, BpfMap, hashMap, type Int, perCpuArray, struct, u32, u64, u8, XDP, xdp } from 'seawall/ebpf';
+import {
+  array,
+  arrayMap,
+  be32,
+  BpfMap,
+  hashMap,
+  type Int,
+  lpmTrie,
+  perCpuArray,
+  type Program,
+  programArray,
+  ringBuffer,
+  struct,
+  u32,
+  u64,
+  u8,
+  XDP,
+  xdp,
+} from 'seawall/ebpf';
 
 const Entry = struct('entry', { count: u64, address: be32, small: u8, pad: array(u8, 3) });
 const entries = hashMap('entries', { key: be32, value: Entry, maxEntries: 1 });
@@ -61,7 +79,48 @@ xdp('falls_off', ($) => {
 // @ts-expect-error a number of 64 bits is no verdict
 xdp('wide_verdict', ($) => $.u64(2));
 
-export function userSpace(map: BpfMap<typeof be32, typeof Entry, false>): void {
+const single = arrayMap('single', { value: Entry, maxEntries: 1 });
+const programs = programArray('programs', { maxEntries: 1 });
+const ring = ringBuffer('ring', { size: 4096 });
+// @ts-expect-error the key of an LPM trie is a struct
+lpmTrie('trie', { key: u32, value: u32, maxEntries: 1 });
+
+xdp('map_kinds', ($, packet) => {
+  void $.at(single, 0).count;
+  // @ts-expect-error the values of a hash have no fixed place
+  $.at(entries, 0);
+  // @ts-expect-error each CPU has its own place
+  $.at(counters, 0);
+  // @ts-expect-error a ring buffer has no values to look up
+  $.lookup(ring, 0);
+  // @ts-expect-error programs are called, not looked up
+  $.lookup(programs, 0);
+  // @ts-expect-error user space puts programs in
+  $.update(programs, 0, 1);
+  // @ts-expect-error elements of an array stay
+  $.delete(single, 0);
+  // @ts-expect-error a hash takes no records
+  $.record(entries, Entry, () => {});
+  // @ts-expect-error an array of numbers is no array of programs
+  $.tailCall(single, packet, 0);
+  // @ts-expect-error nor for the helper's name
+  $.call('tail_call', packet, single, 0);
+  return XDP.PASS;
+});
+
+export function userSpaceKinds(program: Program, map: BpfMap): void {
+  program.map(programs).update(0, program);
+  // @ts-expect-error a descriptor's number is no program
+  program.map(programs).update(0, program.fd);
+  // @ts-expect-error a map is no program
+  program.map(programs).update(0, map);
+  // @ts-expect-error a RingBuffer reads its records
+  program.map(ring).lookup(0);
+  // @ts-expect-error elements of an array stay
+  program.map(single).delete(0);
+}
+
+export function userSpace(map: BpfMap<typeof be32, typeof Entry, 'hash'>): void {
   const value = map.lookup(1);
   const count: bigint | undefined = value?.count;
   // @ts-expect-error 64-bit numbers are bigint

@@ -6,7 +6,6 @@ import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import type { ArgumentKind } from '../uapi/helper-prototype.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
-import { MapType } from '../uapi/constants.gen.ts';
 import type { Block, BuilderCore } from './blocks.ts';
 import type { Callable } from './callable.ts';
 import type { Condition } from './condition.ts';
@@ -17,7 +16,8 @@ import { emitLoop, type LoopControl } from './loop.ts';
 import { type MapValue, mapValue } from './map-value.ts';
 import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
-import type { MapSpec } from './map.ts';
+import { HELPER_OPERATIONS, type KindsFor, type MapOperation, requireKind } from './map-kind.ts';
+import type { MapSpec, RingSpec } from './map.ts';
 import { Exited } from './exited.ts';
 import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory } from './memory.ts';
@@ -112,7 +112,11 @@ export class Builder<R> {
   }
 
   /** The value in a map, if there is one. */
-  lookup<K extends Type, V extends Type>(map: MapSpec<K, V>, key: Writable<K>): Maybe<MapValue<V>, R> {
+  lookup<K extends Type, V extends Type>(
+    map: MapSpec<K, V, KindsFor<'look up in'>>,
+    key: Writable<K>,
+  ): Maybe<MapValue<V>, R> {
+    requireKind(map, 'look up in');
     const emitter = this.#emitter;
     const dst = emitter.vreg();
     this.#withKey(map, key, (pointer) => {
@@ -120,17 +124,17 @@ export class Builder<R> {
       emitter.emit({ op: 'call', helper: helpers.map_lookup_elem.id, args, dst, note: `look up ${map.name}` });
     });
     return this.#maybePointer(dst, `the result of looking up ${map.name}`, () =>
-      mapValue(this.#memory(map.name, dst, 0), this.#valueType(map)),
+      mapValue(this.#memory(map.name, dst, 0), map.value!),
     );
   }
 
   /** The only value of an array of one entry, without a look-up: its address is known when the program is loaded. */
-  at<V extends Type>(map: MapSpec<Type, V>, index: number): MapValue<V> {
-    const value = this.#valueType(map);
+  at<V extends Type>(map: MapSpec<Type, V, KindsFor<'take the place of'>>, index: number): MapValue<V> {
+    requireKind(map, 'take the place of');
     // array_map_direct_value_addr, kernel/bpf/arraymap.c: the kernel knows the address of an only entry, and of no other.
-    if (map.type !== MapType.ARRAY || map.maxEntries !== 1 || index !== 0) {
+    if (map.maxEntries !== 1 || index !== 0) {
       throw new DslError(
-        `use ${map.name} at ${String(index)}: only an array of one entry has a fixed place; look others up`,
+        `use ${map.name} at ${String(index)}: it has ${String(map.maxEntries)} entries, and only the one of an array of one entry has a fixed place; look others up`,
         new CallSite().location,
       );
     }
@@ -138,20 +142,21 @@ export class Builder<R> {
     emitter.useMap(map);
     const dst = emitter.vreg();
     emitter.emit({ op: 'mapValue', dst, map: map.name, offset: 0 });
-    return mapValue(this.#memory(map.name, dst, 0), value);
+    return mapValue(this.#memory(map.name, dst, 0), map.value!);
   }
 
   /** Writes a value to a map. The result is 0, or a negative errno (`UpdateFlag.NOEXIST`: -EEXIST when the key is there). */
   update<K extends Type, V extends Type>(
-    map: MapSpec<K, V>,
+    map: MapSpec<K, V, KindsFor<'update'>>,
     key: Writable<K>,
     value: Writable<V>,
     flag: number = UpdateFlag.ANY,
   ): Int<64> {
+    requireKind(map, 'update');
     const emitter = this.#emitter;
     const dst = emitter.vreg();
     this.#withKey(map, key, (keyPointer) => {
-      this.#inFrame(this.#valueType(map), value, map.name, (valuePointer) => {
+      this.#inFrame(map.value!, value, map.name, (valuePointer) => {
         const args = [emitter.mapPointer(map), keyPointer, valuePointer, BigInt(flag)];
         emitter.emit({ op: 'call', helper: helpers.map_update_elem.id, args, dst, note: `update ${map.name}` });
       });
@@ -160,7 +165,8 @@ export class Builder<R> {
   }
 
   /** Removes a key from a map. The result is 0, or a negative errno. */
-  delete<K extends Type>(map: MapSpec<K>, key: Writable<K>): Int<64> {
+  delete<K extends Type>(map: MapSpec<K, Type, KindsFor<'delete from'>>, key: Writable<K>): Int<64> {
+    requireKind(map, 'delete from');
     const emitter = this.#emitter;
     const dst = emitter.vreg();
     this.#withKey(map, key, (pointer) => {
@@ -175,10 +181,11 @@ export class Builder<R> {
    * run, and the loss is counted.
    */
   record<F extends Readonly<Record<string, Type>>>(
-    ring: MapSpec,
+    ring: RingSpec,
     type: Struct<F>,
     fill: (record: View<F>) => void,
   ): void {
+    requireKind(ring, 'record in');
     const emitter = this.#emitter;
     const dst = emitter.vreg();
     const args = [emitter.mapPointer(ring), BigInt(type.size), 0n];
@@ -199,7 +206,6 @@ export class Builder<R> {
         });
       },
       none: () => {
-        if (!ring.lost) return;
         this.lookup(ring.lost, 0).match({
           some: (lost) => {
             lost.ref('value').add(1);
@@ -234,6 +240,8 @@ export class Builder<R> {
     if (returns === 'pointer') {
       throw new DslError(`call ${name}: it returns a pointer; use the method made for it`, new CallSite().location);
     }
+    const operation = (HELPER_OPERATIONS as Partial<Record<HelperName, MapOperation>>)[name];
+    if (operation) requireKind((args as readonly unknown[])[kinds.indexOf('map' as never)] as MapSpec, operation);
     const emitter = this.#emitter;
     const operands = (kinds as readonly ArgumentKind[]).map((kind, index) =>
       this.#argument(kind, (args as readonly unknown[])[index]),
@@ -267,7 +275,12 @@ export class Builder<R> {
   }
 
   /** Goes on with another program of a program array; comes back only where there is none at that index. */
-  tailCall(programs: MapSpec, context: ContextValue, index: Int<32> | number): void {
+  tailCall(
+    programs: MapSpec<Type, Type, KindsFor<'tail call through'>>,
+    context: ContextValue,
+    index: Int<32> | number,
+  ): void {
+    requireKind(programs, 'tail call through');
     const emitter = this.#emitter;
     const operand = index instanceof Int ? index.operandIn(emitter) : BigInt(index);
     const args = [context.context, emitter.mapPointer(programs), operand];
@@ -316,20 +329,13 @@ export class Builder<R> {
     return { emitter: this.#emitter, address: { base, offset }, name, check: this.#scopeCheck() };
   }
 
-  #valueType<V extends Type>(map: MapSpec<Type, V>): V {
-    if (!map.value)
-      throw new DslError(`use ${map.name}: this type of map has no values to read`, new CallSite().location);
-    return map.value;
-  }
-
   #maybePointer<T>(pointer: number, what: string, make: () => T): Maybe<T, R> {
     const compare: CompareName = 'ne';
     return new Maybe(this.#core, { kind: 'compare', compare, width: 64, a: pointer, b: 0n }, make, what);
   }
 
   #withKey<K extends Type>(map: MapSpec<K>, key: Writable<K>, use: (pointer: Operand) => void): void {
-    if (!map.key) throw new DslError(`use ${map.name}: this type of map has no keys`, new CallSite().location);
-    this.#inFrame(map.key, key, `${map.name} key`, use);
+    this.#inFrame(map.key!, key, `${map.name} key`, use);
   }
 
   /** Puts a value into the frame for the time of one call. */

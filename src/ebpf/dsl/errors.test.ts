@@ -199,7 +199,6 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     /the index may reach 7 and the array has 5/,
     ($) => $.at(lists, 0).items.at($.randomU32().and(7)),
   ],
-  ['a fixed place of a hash', /only an array of one entry has a fixed place/, ($) => $.at(table, 0).value.u32()],
   [
     'a loop without end',
     /loop 0 times/,

@@ -1,6 +1,8 @@
+import type { Type } from '../btf/type.ts';
 import type { ArgumentKind } from '../uapi/helper-prototype.ts';
 import type { helpers } from '../uapi/helpers.gen.ts';
 import type { Int } from './int.ts';
+import type { HELPER_OPERATIONS, KindsFor, MapKind } from './map-kind.ts';
 import type { MapSpec } from './map.ts';
 
 /** A helper that can be called by name. */
@@ -11,14 +13,21 @@ export interface ContextValue {
   readonly context: number;
 }
 
-type ArgumentOf<Kind> = Kind extends 'scalar'
+/** The kinds of map that a helper takes. */
+type MapKindsOf<Name> = Name extends keyof typeof HELPER_OPERATIONS
+  ? KindsFor<(typeof HELPER_OPERATIONS)[Name]>
+  : MapKind;
+
+type ArgumentOf<Name, Kind> = Kind extends 'scalar'
   ? Int | number | bigint
   : Kind extends 'map'
-    ? MapSpec
+    ? MapSpec<Type, Type, MapKindsOf<Name>>
     : Kind extends 'ctx'
       ? ContextValue
       : object;
 
-type ArgumentsOf<Kinds extends readonly ArgumentKind[]> = { [Index in keyof Kinds]: ArgumentOf<Kinds[Index]> };
+type ArgumentsOf<Name, Kinds extends readonly ArgumentKind[]> = {
+  [Index in keyof Kinds]: ArgumentOf<Name, Kinds[Index]>;
+};
 
-export type HelperArguments<Name extends HelperName> = ArgumentsOf<(typeof helpers)[Name]['args']>;
+export type HelperArguments<Name extends HelperName> = ArgumentsOf<Name, (typeof helpers)[Name]['args']>;

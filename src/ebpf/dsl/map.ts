@@ -1,8 +1,8 @@
 import { DslError } from '../errors.ts';
-import type { Type } from '../btf/type.ts';
-import { u32, u64 } from '../btf/type.ts';
+import type { Struct, Type } from '../btf/type.ts';
+import { u16, u32, u64 } from '../btf/type.ts';
 import { CallSite } from '../source-location.ts';
-import { MapType } from '../uapi/constants.gen.ts';
+import { MAP_TYPE, type MapKind } from './map-kind.ts';
 
 /** Kernel names of objects have 15 characters and a zero (BPF_OBJ_NAME_LEN, linux/bpf.h). */
 const MAX_NAME = 15;
@@ -11,18 +11,26 @@ const MAX_NAME = 15;
 export const MapFlag = { NO_PREALLOC: 1, MMAPABLE: 1 << 10 } as const;
 
 /** What a map is to be, as plain data. `K` and `V` are the types of its keys and values. */
-export interface MapSpec<K extends Type = Type, V extends Type = Type, P extends boolean = boolean> {
+export interface MapSpec<K extends Type = Type, V extends Type = Type, Kind extends MapKind = MapKind> {
   readonly name: string;
+  readonly kind: Kind;
+  /** The number of the kind in the kernel (`enum bpf_map_type`). */
   readonly type: number;
   readonly key: K | undefined;
   readonly value: V | undefined;
   readonly maxEntries: number;
   readonly flags: number;
   /** Whether each CPU has a value of its own. */
-  readonly perCpu: P;
-  /** Of a ring buffer: counts, per CPU, the records that found no room. */
-  readonly lost?: MapSpec<typeof u32, typeof u64, true>;
+  readonly perCpu: boolean;
 }
+
+/** A ring buffer. `lost` counts, per CPU, the records that found no room. */
+export interface RingSpec extends MapSpec<Type, Type, 'ring buffer'> {
+  readonly lost: MapSpec<typeof u32, typeof u64, 'per-CPU array'>;
+}
+
+/** The key of a longest-prefix match: the number of significant bits, and the address in network order. */
+export type LpmKey = Struct;
 
 export interface MapOptions<K extends Type, V extends Type> {
   readonly key: K;
@@ -37,98 +45,123 @@ export interface ArrayOptions<V extends Type> {
   readonly mmap?: boolean;
 }
 
-function spec<K extends Type, V extends Type, const P extends boolean>(fields: MapSpec<K, V, P>): MapSpec<K, V, P> {
-  const { name, maxEntries } = fields;
+interface Given<K extends Type, V extends Type, Kind extends MapKind> {
+  readonly name: string;
+  readonly kind: Kind;
+  readonly key?: K;
+  readonly value?: V;
+  readonly maxEntries: number;
+  readonly flags?: number;
+}
+
+function refuse(name: string, why: string): never {
+  throw new DslError(`define map ${name}: ${why}`, new CallSite().location);
+}
+
+function spec<K extends Type, V extends Type, const Kind extends MapKind>(
+  given: Given<K, V, Kind>,
+): MapSpec<K, V, Kind> {
+  const { name, kind, key, value, maxEntries, flags = 0 } = given;
   if (!/^\w+$/.test(name) || name.length > MAX_NAME) {
-    throw new DslError(
-      `define map ${name}: a name has 1 to ${String(MAX_NAME)} letters, digits and underscores`,
-      new CallSite().location,
-    );
+    refuse(name, `a name has 1 to ${String(MAX_NAME)} letters, digits and underscores`);
   }
   if (!Number.isInteger(maxEntries) || maxEntries < 1 || maxEntries > 0xffff_ffff) {
-    throw new DslError(
-      `define map ${name}: maxEntries is ${String(maxEntries)}; give a whole number from 1 on`,
-      new CallSite().location,
-    );
+    refuse(name, `maxEntries is ${String(maxEntries)}; give a whole number from 1 on`);
   }
-  return Object.freeze(fields);
+  const perCpu = kind.includes('per-CPU');
+  return Object.freeze({ name, kind, type: MAP_TYPE[kind], key, value, maxEntries, flags, perCpu });
 }
 
 /** Values numbered from 0; every one exists from the start, filled with zeros. */
 export function arrayMap<V extends Type>(
   name: string,
   { value, maxEntries, mmap = false }: ArrayOptions<V>,
-): MapSpec<typeof u32, V, false> {
-  const flags = mmap ? MapFlag.MMAPABLE : 0;
-  return spec({ name, type: MapType.ARRAY, key: u32, value, maxEntries, flags, perCpu: false });
+): MapSpec<typeof u32, V, 'array'> {
+  return spec({ name, kind: 'array', key: u32, value, maxEntries, flags: mmap ? MapFlag.MMAPABLE : 0 });
 }
 
 /** An array of which each CPU has its own copy. */
 export function perCpuArray<V extends Type>(
   name: string,
   { value, maxEntries }: Omit<ArrayOptions<V>, 'mmap'>,
-): MapSpec<typeof u32, V, true> {
-  return spec({ name, type: MapType.PERCPU_ARRAY, key: u32, value, maxEntries, flags: 0, perCpu: true });
+): MapSpec<typeof u32, V, 'per-CPU array'> {
+  return spec({ name, kind: 'per-CPU array', key: u32, value, maxEntries });
 }
 
-export function hashMap<K extends Type, V extends Type>(name: string, options: MapOptions<K, V>): MapSpec<K, V, false> {
-  return spec({ name, type: MapType.HASH, ...options, flags: 0, perCpu: false });
+export function hashMap<K extends Type, V extends Type>(
+  name: string,
+  { key, value, maxEntries }: MapOptions<K, V>,
+): MapSpec<K, V, 'hash'> {
+  return spec({ name, kind: 'hash', key, value, maxEntries });
 }
 
 /** A hash that makes room by dropping what was least recently used. */
-export function lruHash<K extends Type, V extends Type>(name: string, options: MapOptions<K, V>): MapSpec<K, V, false> {
-  return spec({ name, type: MapType.LRU_HASH, ...options, flags: 0, perCpu: false });
+export function lruHash<K extends Type, V extends Type>(
+  name: string,
+  { key, value, maxEntries }: MapOptions<K, V>,
+): MapSpec<K, V, 'LRU hash'> {
+  return spec({ name, kind: 'LRU hash', key, value, maxEntries });
 }
 
 export function perCpuHash<K extends Type, V extends Type>(
   name: string,
-  options: MapOptions<K, V>,
-): MapSpec<K, V, true> {
-  return spec({ name, type: MapType.PERCPU_HASH, ...options, flags: 0, perCpu: true });
+  { key, value, maxEntries }: MapOptions<K, V>,
+): MapSpec<K, V, 'per-CPU hash'> {
+  return spec({ name, kind: 'per-CPU hash', key, value, maxEntries });
 }
 
 export function lruPerCpuHash<K extends Type, V extends Type>(
   name: string,
-  options: MapOptions<K, V>,
-): MapSpec<K, V, true> {
-  return spec({ name, type: MapType.LRU_PERCPU_HASH, ...options, flags: 0, perCpu: true });
+  { key, value, maxEntries }: MapOptions<K, V>,
+): MapSpec<K, V, 'LRU per-CPU hash'> {
+  return spec({ name, kind: 'LRU per-CPU hash', key, value, maxEntries });
 }
+
+/** Numbers in host order: their bytes do not begin with the most significant, as a prefix has to. */
+const HOST_ORDER = new Set<Type>([u16, u32, u64]);
+/** `LPM_DATA_SIZE_MAX` (kernel/bpf/lpm_trie.c). */
+const LPM_BYTES = 256;
 
 /**
  * Longest-prefix match. The key is a struct whose first field is a u32 with the number of significant bits, and the rest
- * the address in network order (`struct bpf_lpm_trie_key`, linux/bpf.h).
+ * the address in network order (`struct bpf_lpm_trie_key`, linux/bpf.h). @throws DslError for a key of another shape.
  */
-export function lpmTrie<K extends Type, V extends Type>(name: string, options: MapOptions<K, V>): MapSpec<K, V, false> {
-  return spec({ name, type: MapType.LPM_TRIE, ...options, flags: MapFlag.NO_PREALLOC, perCpu: false });
+export function lpmTrie<K extends LpmKey, V extends Type>(
+  name: string,
+  { key, value, maxEntries }: MapOptions<K, V>,
+): MapSpec<K, V, 'LPM trie'> {
+  const [bits, ...address] = (key as Type).kind === 'struct' ? Object.values(key.fields) : [];
+  if (bits !== u32 || key.size <= u32.size || key.size > u32.size + LPM_BYTES) {
+    refuse(
+      name,
+      `the key of an LPM trie is a struct of a u32 with the number of bits, and an address of up to 256 bytes`,
+    );
+  }
+  if (address.some((field) => HOST_ORDER.has(field))) {
+    refuse(name, 'the address in the key of an LPM trie is in network order; use be16, be32, be64 or bytes(n)');
+  }
+  return spec({ name, kind: 'LPM trie', key, value, maxEntries, flags: MapFlag.NO_PREALLOC });
 }
 
-/** Programs by number, for tail calls. */
+/** Programs by number, for tail calls. User space puts them in: `map.update(index, program)`. */
 export function programArray(
   name: string,
   { maxEntries }: { readonly maxEntries: number },
-): MapSpec<typeof u32, typeof u32, false> {
-  return spec({ name, type: MapType.PROG_ARRAY, key: u32, value: u32, maxEntries, flags: 0, perCpu: false });
+): MapSpec<typeof u32, typeof u32, 'program array'> {
+  return spec({ name, kind: 'program array', key: u32, value: u32, maxEntries });
 }
 
 /**
  * Records from the kernel to user space, in order. `size` is in bytes, a power of two and a multiple of the page.
  * What found no room is counted in a companion map.
  */
-export function ringBuffer(name: string, { size }: { readonly size: number }): MapSpec<Type, Type, false> {
+export function ringBuffer(name: string, { size }: { readonly size: number }): RingSpec {
   if (size < 4096 || (size & (size - 1)) !== 0) {
     throw new DslError(
       `define ring buffer ${name}: size ${String(size)} is not a power of two from 4096 on`,
       new CallSite().location,
     );
   }
-  return spec({
-    name,
-    type: MapType.RINGBUF,
-    key: undefined,
-    value: undefined,
-    maxEntries: size,
-    flags: 0,
-    perCpu: false,
-    lost: perCpuArray(`${name.slice(0, MAX_NAME - 5)}_lost`, { value: u64, maxEntries: 1 }),
-  });
+  const lost = perCpuArray(`${name.slice(0, MAX_NAME - 5)}_lost`, { value: u64, maxEntries: 1 });
+  return Object.freeze({ ...spec<Type, Type, 'ring buffer'>({ name, kind: 'ring buffer', maxEntries: size }), lost });
 }

@@ -2,18 +2,16 @@
 import type { Infer, Type } from '../btf/type.ts';
 import { decodeValue, encodeValue } from '../btf/type.ts';
 import { BtfBuilder } from '../btf/btf.ts';
+import type { MapKind } from '../dsl/map-kind.ts';
 import { MapFlag, type MapSpec } from '../dsl/map.ts';
 import { DslError, SyscallError } from '../errors.ts';
 import { attr, attribute, objectName } from '../sys/attr.ts';
 import { command, commandError, type CommandName, objectInfo, openById, openCommand, tryCommand } from '../sys/bpf.ts';
 import type { Descriptor } from '../sys/descriptor.ts';
 import { addressOf, Mapping, Protection } from '../sys/libc.ts';
-import { MapType } from '../uapi/constants.gen.ts';
 import { loadBtf } from './btf-object.ts';
+import { DESCRIBED, elementOf, type Storable, requireUserKind, type Stored, type UserKindsFor } from './map-element.ts';
 import { openPinned, pinObject, possibleCpus } from './pin.ts';
-
-/** What is stored under a key: one value, or one for each possible CPU. */
-export type Stored<V extends Type, P extends boolean> = P extends true ? readonly Infer<V>[] : Infer<V>;
 
 /** `struct bpf_map_info` (linux/bpf.h), the part that every kernel has. */
 export interface MapInfo {
@@ -32,9 +30,6 @@ const BATCH = 4096;
 /** The kernel has no batched form for this type of map, or is too old to have any. */
 const NO_BATCH = new Set(['ENOTSUPP', 'EOPNOTSUPP', 'EINVAL']);
 
-/** Types of map whose keys or values BTF cannot describe. */
-const WITHOUT_BTF = new Set<number>([MapType.RINGBUF, MapType.PROG_ARRAY, MapType.LPM_TRIE]);
-
 function readMapInfo(fd: number, what: string): MapInfo {
   const info = objectInfo(fd, MAP_INFO_SIZE, what);
   return {
@@ -49,15 +44,19 @@ function readMapInfo(fd: number, what: string): MapInfo {
 }
 
 /** A map in the kernel, typed like the spec it was made from. */
-export class BpfMap<K extends Type = Type, V extends Type = Type, P extends boolean = boolean> implements Disposable {
-  readonly spec: MapSpec<K, V, P>;
+export class BpfMap<
+  K extends Type = Type,
+  V extends Type = Type,
+  Kind extends MapKind = MapKind,
+> implements Disposable {
+  readonly spec: MapSpec<K, V, Kind>;
   readonly #descriptor: Descriptor;
   readonly #cpus: number;
   /** Bytes between the values of two CPUs, and of a value in a buffer. */
   readonly #stride: number;
   #batches = true;
 
-  private constructor(descriptor: Descriptor, spec: MapSpec<K, V, P>) {
+  private constructor(descriptor: Descriptor, spec: MapSpec<K, V, Kind>) {
     this.#descriptor = descriptor;
     this.spec = spec;
     this.#cpus = spec.perCpu ? possibleCpus() : 1;
@@ -65,11 +64,11 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
     this.#stride = spec.perCpu ? Math.ceil(size / 8) * 8 : size;
   }
 
-  static create<K extends Type, V extends Type, P extends boolean>(spec: MapSpec<K, V, P>): BpfMap<K, V, P> {
+  static create<K extends Type, V extends Type, Kind extends MapKind>(spec: MapSpec<K, V, Kind>): BpfMap<K, V, Kind> {
     const what = `create map ${spec.name}`;
     const { key, value } = spec;
     const types = new BtfBuilder();
-    const described = key !== undefined && value !== undefined && !WITHOUT_BTF.has(spec.type);
+    const described = key !== undefined && value !== undefined && DESCRIBED.has(spec.kind);
     const btfTypes = described ? { btfKeyTypeId: types.type(key), btfValueTypeId: types.type(value) } : {};
     using btf = described ? loadBtf(types.encode(), what) : undefined;
     const attributes = attribute(attr.mapCreate, {
@@ -85,24 +84,24 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
   }
 
   /** @throws DslError when the pinned map is not of the spec's shape. */
-  static openPinned<K extends Type, V extends Type, P extends boolean>(
+  static openPinned<K extends Type, V extends Type, Kind extends MapKind>(
     path: string,
-    spec: MapSpec<K, V, P>,
-  ): BpfMap<K, V, P> {
+    spec: MapSpec<K, V, Kind>,
+  ): BpfMap<K, V, Kind> {
     return BpfMap.#adopt(openPinned(path, 'map'), spec);
   }
 
-  static openById<K extends Type, V extends Type, P extends boolean>(
+  static openById<K extends Type, V extends Type, Kind extends MapKind>(
     id: number,
-    spec: MapSpec<K, V, P>,
-  ): BpfMap<K, V, P> {
+    spec: MapSpec<K, V, Kind>,
+  ): BpfMap<K, V, Kind> {
     return BpfMap.#adopt(openById('MAP_GET_FD_BY_ID', id), spec);
   }
 
-  static #adopt<K extends Type, V extends Type, P extends boolean>(
+  static #adopt<K extends Type, V extends Type, Kind extends MapKind>(
     descriptor: Descriptor,
-    spec: MapSpec<K, V, P>,
-  ): BpfMap<K, V, P> {
+    spec: MapSpec<K, V, Kind>,
+  ): BpfMap<K, V, Kind> {
     const found = readMapInfo(descriptor.fd, `map ${spec.name}`);
     const wanted = {
       type: spec.type,
@@ -128,13 +127,15 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
   }
 
   /** The value under a key, or undefined. */
-  lookup(key: Infer<K>): Stored<V, P> | undefined {
+  lookup(this: BpfMap<K, V, UserKindsFor<'look up in'> & Kind>, key: Infer<K>): Stored<V, Kind> | undefined {
+    requireUserKind(this.spec, 'look up in');
     const out = Buffer.alloc(this.#stride * this.#cpus);
     return this.#element('MAP_LOOKUP_ELEM', this.#encodeKey(key), out) ? this.#decode(out, 0) : undefined;
   }
 
   /** Writes a value. `flag` is an `UpdateFlag`. */
-  update(key: Infer<K>, value: Stored<V, P>, flag = 0): void {
+  update(this: BpfMap<K, V, UserKindsFor<'update'> & Kind>, key: Infer<K>, value: Storable<V, Kind>, flag = 0): void {
+    requireUserKind(this.spec, 'update');
     const keyBytes = this.#encodeKey(key);
     const valueBytes = this.#encode(value);
     if (!this.#element('MAP_UPDATE_ELEM', keyBytes, valueBytes, flag)) {
@@ -148,12 +149,14 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
   }
 
   /** Removes a key; whether it was there. */
-  delete(key: Infer<K>): boolean {
+  delete(this: BpfMap<K, V, UserKindsFor<'delete from'> & Kind>, key: Infer<K>): boolean {
+    requireUserKind(this.spec, 'delete from');
     return this.#element('MAP_DELETE_ELEM', this.#encodeKey(key));
   }
 
   /** Every key with its value. What others change meanwhile may or may not be seen. */
-  *entries(): Generator<[Infer<K>, Stored<V, P>]> {
+  *entries(this: BpfMap<K, V, UserKindsFor<'read entries of'> & Kind>): Generator<[Infer<K>, Stored<V, Kind>]> {
+    requireUserKind(this.spec, 'read entries of');
     for (const { keys, values, count } of this.#pages()) {
       for (let index = 0; index < count; index++) {
         const key = decodeValue(this.#key, keys, index * this.#key.size);
@@ -163,7 +166,11 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
   }
 
   /** Writes many values; the whole costs a fraction of single updates where the kernel has batches for this type. */
-  updateMany(entries: readonly (readonly [Infer<K>, Stored<V, P>])[]): void {
+  updateMany(
+    this: BpfMap<K, V, UserKindsFor<'update'> & Kind>,
+    entries: readonly (readonly [Infer<K>, Storable<V, Kind>])[],
+  ): void {
+    requireUserKind(this.spec, 'update');
     const valueSize = this.#stride * this.#cpus;
     for (let start = 0; start < entries.length; start += BATCH) {
       const part = entries.slice(start, start + BATCH);
@@ -178,7 +185,8 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
   }
 
   /** Removes many keys; those that are not there are passed over. */
-  deleteMany(keys: readonly Infer<K>[]): void {
+  deleteMany(this: BpfMap<K, V, UserKindsFor<'delete from'> & Kind>, keys: readonly Infer<K>[]): void {
+    requireUserKind(this.spec, 'delete from');
     for (let start = 0; start < keys.length; start += BATCH) {
       const part = keys.slice(start, start + BATCH);
       const encoded = Buffer.concat(part.map((key) => this.#encodeKey(key)));
@@ -226,8 +234,8 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
     return encodeValue(this.#key, key);
   }
 
-  #encode(value: Stored<V, P>): Buffer {
-    if (!this.spec.perCpu) return encodeValue(this.#value, value as Infer<V>);
+  #encode(value: Storable<V, Kind>): Buffer {
+    if (!this.spec.perCpu) return encodeValue(this.#value, elementOf(this.spec, value) as Infer<V>);
     const values = value as readonly Infer<V>[];
     if (values.length !== this.#cpus) {
       throw new RangeError(
@@ -239,11 +247,11 @@ export class BpfMap<K extends Type = Type, V extends Type = Type, P extends bool
     return out;
   }
 
-  #decode(from: Buffer, at: number): Stored<V, P> {
-    if (!this.spec.perCpu) return decodeValue(this.#value, from, at) as Stored<V, P>;
+  #decode(from: Buffer, at: number): Stored<V, Kind> {
+    if (!this.spec.perCpu) return decodeValue(this.#value, from, at) as Stored<V, Kind>;
     return Array.from({ length: this.#cpus }, (_, cpu) =>
       decodeValue(this.#value, from, at + cpu * this.#stride),
-    ) as unknown as Stored<V, P>;
+    ) as unknown as Stored<V, Kind>;
   }
 
   /** One command on one element; false where the kernel says that the key is not there. */

@@ -1,4 +1,5 @@
 import type { Type } from '../btf/type.ts';
+import type { MapKind } from '../dsl/map-kind.ts';
 import type { MapSpec } from '../dsl/map.ts';
 import type { ProgramSpec } from '../dsl/program.ts';
 import { DslError } from '../errors.ts';
@@ -116,10 +117,10 @@ export class Program implements Disposable {
   }
 
   /** The map that was made, or given, for a spec. */
-  map<K extends Type, V extends Type, P extends boolean>(spec: MapSpec<K, V, P>): BpfMap<K, V, P> {
+  map<K extends Type, V extends Type, Kind extends MapKind>(spec: MapSpec<K, V, Kind>): BpfMap<K, V, Kind> {
     const map = this.#maps.get(spec.name);
     if (!map) throw new DslError(`find map ${spec.name}: program ${this.name} does not use it`);
-    return map as unknown as BpfMap<K, V, P>;
+    return map as unknown as BpfMap<K, V, Kind>;
   }
 
   /** Runs the program on a frame, without any interface (BPF_PROG_TEST_RUN). */

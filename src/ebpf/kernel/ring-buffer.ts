@@ -11,6 +11,7 @@
  */
 import { SyscallError } from '../errors.ts';
 import { Mapping, Protection, ReadinessWatch } from '../sys/libc.ts';
+import type { Type, u32, u64 } from '../btf/type.ts';
 import type { BpfMap } from './bpf-map.ts';
 
 const PAGE = 4096;
@@ -21,9 +22,12 @@ const DISCARD = 1 << 30;
 /** Is given each record in place: valid until it returns. Returning false stops the batch before this record. */
 export type RecordHandler = (memory: Buffer, offset: number, length: number) => boolean | void;
 
+type RingMap = BpfMap<Type, Type, 'ring buffer'>;
+type LostMap = BpfMap<typeof u32, typeof u64, 'per-CPU array'>;
+
 export class RingBuffer implements Disposable {
-  readonly #map: BpfMap;
-  readonly #lost: BpfMap | undefined;
+  readonly #map: RingMap;
+  readonly #lost: LostMap | undefined;
   readonly #consumerPage: Mapping;
   readonly #dataPages: Mapping;
   readonly #consumer: BigInt64Array;
@@ -35,7 +39,7 @@ export class RingBuffer implements Disposable {
   #closed = false;
 
   /** `lost` is the companion map that `ring.lost` names; without it `lost` is 0. */
-  constructor(map: BpfMap, lost?: BpfMap) {
+  constructor(map: RingMap, lost?: LostMap) {
     this.#map = map;
     this.#lost = lost;
     const size = map.spec.maxEntries;
@@ -55,8 +59,7 @@ export class RingBuffer implements Disposable {
 
   /** How many records found no room so far. */
   get lost(): bigint {
-    const perCpu = this.#lost?.lookup(0) as readonly bigint[] | undefined;
-    return perCpu?.reduce((sum, count) => sum + count, 0n) ?? 0n;
+    return this.#lost?.lookup(0)?.reduce((sum, count) => sum + count, 0n) ?? 0n;
   }
 
   /** Bytes that wait to be read. */
@@ -132,7 +135,7 @@ export class RingBuffer implements Disposable {
   }
 }
 
-function mapPages(map: BpfMap, length: number, offset: number, protection: number): Mapping {
+function mapPages(map: RingMap, length: number, offset: number, protection: number): Mapping {
   const mapping = Mapping.map(map.fd, length, offset, protection);
   if (!('errno' in mapping)) return mapping;
   const why = mapping.errno === 'EPERM' ? '; another reader has it, or the process may not' : '';

@@ -1,0 +1,62 @@
+/** What user space puts into maps and gets from them, by kind. */
+import type { Infer, Type } from '../btf/type.ts';
+import { aKind, type MapKind, type PerCpuKind } from '../dsl/map-kind.ts';
+import { DslError } from '../errors.ts';
+import { CallSite } from '../source-location.ts';
+
+/** A program in the kernel, as an element of a map. */
+export interface ProgramHandle {
+  readonly fd: number;
+  readonly name: string;
+}
+
+/** What a look-up gives: a value, or one for each possible CPU; of a program array the program's id. */
+export type Stored<V extends Type, Kind extends MapKind> = Kind extends PerCpuKind ? readonly Infer<V>[] : Infer<V>;
+
+/** What an update takes: as `Stored`; for a program array the program. */
+export type Storable<V extends Type, Kind extends MapKind> = Kind extends 'program array'
+  ? ProgramHandle
+  : Stored<V, Kind>;
+
+/** What user space can do with a map, and with which kinds. */
+const OPERATIONS = {
+  'look up in': { not: ['ring buffer'], instead: 'a RingBuffer reads its records' },
+  update: { not: ['ring buffer'], instead: 'programs write its records' },
+  'read entries of': { not: ['ring buffer'], instead: 'a RingBuffer reads its records' },
+  'delete from': {
+    not: ['ring buffer', 'array', 'per-CPU array'],
+    instead: 'its elements stay; write a zero over one',
+  },
+} as const satisfies Record<string, { readonly not: readonly MapKind[]; readonly instead: string }>;
+
+type Operation = keyof typeof OPERATIONS;
+
+/** The kinds of map that an operation of user space takes. */
+export type UserKindsFor<Name extends Operation> = Exclude<MapKind, (typeof OPERATIONS)[Name]['not'][number]>;
+
+/** @throws DslError at the author's line where user space cannot do this with this kind of map. */
+export function requireUserKind(
+  { name, kind }: { readonly name: string; readonly kind: MapKind },
+  operation: Operation,
+) {
+  const { not, instead } = OPERATIONS[operation];
+  if (!(not as readonly MapKind[]).includes(kind)) return;
+  throw new DslError(`${operation} ${name}: it is ${aKind(kind)}; ${instead}`, new CallSite().location);
+}
+
+/** Kinds whose keys and values BTF describes. */
+export const DESCRIBED = new Set<MapKind>([
+  'array',
+  'per-CPU array',
+  'hash',
+  'LRU hash',
+  'per-CPU hash',
+  'LRU per-CPU hash',
+]);
+
+/** The value that the kernel takes for what an update was given: of objects in the kernel their descriptors. */
+export function elementOf({ name, kind }: { readonly name: string; readonly kind: MapKind }, given: unknown): unknown {
+  if (kind !== 'program array') return given;
+  if (typeof given === 'object' && given !== null && 'fd' in given && !('spec' in given)) return given.fd;
+  throw new DslError(`update ${name}: ${aKind(kind)} takes a Program`, new CallSite().location);
+}
