@@ -7,7 +7,7 @@ export default defineConfig({
     globalSetup: 'test/support/say-what-is-skipped.ts',
     // Namespaces, pinned objects and two cores are shared: kernel and lab tests run one file after the other.
     projects: [
-      { test: { ...shared, name: 'unit', include: ['src/**/*.test.ts', 'lab/**/*.test.ts'] } },
+      { test: { ...shared, name: 'unit', include: ['src/**/*.test.ts', 'lab/**/*.test.ts', 'scripts/*.test.ts'] } },
       { test: { ...shared, name: 'types', include: ['test/types/*.test.ts'] } },
       { test: { ...shared, name: 'kernel', include: ['test/kernel/*.test.ts'], fileParallelism: false } },
       {

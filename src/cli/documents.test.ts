@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { reasons } from '../dataplane/outcome/reason.ts';
 import { errorCodes } from '../ebpf/language.ts';
 import { resolvePolicy } from '../policy/policy.ts';
 import { sanityChecks } from '../policy/sanity.ts';
@@ -8,12 +7,6 @@ import { policySchema } from '../policy/schema.ts';
 import { readPolicy } from '../policy/toml.ts';
 
 const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
-
-it('the README has every reason, with the words of the code', () => {
-  for (const { name, verdict, description } of reasons)
-    expect(read('README.md')).toContain(`| \`${name}\` | ${verdict} | ${description} |`);
-  expect(read('README.md').match(/^\| `[\w-]+` \| (pass|drop|answer) \|/gm)).toHaveLength(reasons.length);
-});
 
 it('the toolkit document has every error code, with the words of the code', () => {
   for (const [code, meaning] of Object.entries(errorCodes))
