@@ -46,6 +46,7 @@ export {
   type RingSpec,
 } from './dsl/map.ts';
 export { Exited } from './dsl/exited.ts';
+export type { Choosable, Chosen } from './dsl/when.ts';
 export { Maybe } from './dsl/maybe.ts';
 export type { MapKind } from './dsl/map-kind.ts';
 export type { Packet } from './dsl/packet.ts';
@@ -70,7 +71,7 @@ export { BytesValue } from './dsl/bytes-value.ts';
 export type { ScalarValue } from './dsl/memory.ts';
 export { Ref } from './dsl/ref.ts';
 export { type Socket, type SocketPointer, TCP_LISTEN } from './dsl/socket.ts';
-export { Elements, type ValueOf, type View, type Writable } from './dsl/view.ts';
+export { Elements, type Snapshot, type ValueOf, type View, type Writable } from './dsl/view.ts';
 export { DslError, type ErrorCode, errorCodes, SeawallError, SyscallError, UnsupportedError } from './errors.ts';
 export type { Backend, CompiledCode } from './ir/compile.ts';
 export { codeFrame, type SourceLocation } from './source-location.ts';

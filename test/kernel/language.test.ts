@@ -11,6 +11,7 @@ import {
   struct,
   u32,
   u8,
+  verifierVisits,
   XDP,
   xdp,
   type XdpBuilder,
@@ -40,6 +41,7 @@ function verdicts(spec: ProgramSpec, frames: readonly Uint8Array[]): number[] {
 
 const program = (body: ($: XdpBuilder, packet: XdpPacket) => Int<32>): ProgramSpec => xdp('language', body);
 const sizeOf = (spec: ProgramSpec): number => compile(spec).insns.length;
+const steps = (spec: ProgramSpec): number => verifierVisits(spec).reduce((sum, count) => sum + count, 0);
 const decisionsIn = (spec: ProgramSpec): number => dump(spec).bytecode.split(': if ').length - 1;
 
 describeAsRoot('inline', () => {
@@ -200,6 +202,119 @@ describeAsRoot('inline', () => {
       }).add($.inline(32, () => 2));
     });
     expect(sizeOf(inlined)).toBe(sizeOf(plain));
+  });
+});
+
+describeAsRoot('when', () => {
+  it('runs one block, and gives numbers, network order and records', () => {
+    const spec = program(($, packet) => {
+      const header = packet.take(Words).orExit(XDP.ABORTED);
+      const count = $.let($.u32(0));
+      const counted = (value: Int<32>): Int<32> => {
+        count.set(count.add(1));
+        return value;
+      };
+      const number = $.when(
+        header.a.eq(1),
+        () => counted(header.b),
+        () => counted($.u32(9)),
+      );
+      const network = $.when(
+        header.a.eq(2),
+        () => header.d,
+        () => $.u32(7).toNetwork(),
+      );
+      const { x, inner } = $.when(
+        header.a.hasAny(3).and(header.b.ne(0)),
+        () => ({ x: header.b, inner: { y: count } }),
+        () => ({ inner: { y: $.u32(50) }, x: $.u32(60) }),
+      );
+      count.set(1000); // what was read of the variable stays
+      const left = $.when(
+        header.a.ne(4),
+        () => $.u32(0),
+        () => $.leave(XDP.TX),
+      );
+      return number.mul(10_000).add(network.host().mul(1000)).add(x).add(inner.y).add(left);
+    });
+    const d = (value: number): number => Buffer.from([0, 0, 0, value]).readUInt32LE();
+    expect(verdicts(spec, [words(1, 2, 0, d(5)), words(2, 3, 0, d(5)), words(4, 3), words(8, 3)])).toEqual([
+      2 * 10_000 + 7000 + 2 + 1,
+      9 * 10_000 + 5000 + 3 + 1,
+      XDP.TX.code,
+      9 * 10_000 + 7000 + 110,
+    ]);
+  });
+
+  it('settles what is known while building', () => {
+    const spec = program(($) => {
+      const constant = $.u32(6).mul(7);
+      expect(constant.constant).toBe(42n);
+      expect($.randomU32().constant).toBeUndefined();
+      const known = $.when(
+        constant.eq(42),
+        () => constant.add(1),
+        () => $.randomU32(),
+      );
+      expect([known.constant, $.select($.false, $.randomU32(), known).constant]).toEqual([43n, 43n]);
+      $.if($.false.or(known.ne(43)), () => XDP.DROP);
+      $.if($.true.and(known.eq(43)), () => known.add(1));
+      return $.u32(0);
+    });
+    expect(dump(spec).ir).not.toContain('branch');
+    expect(verdicts(spec, [words()])).toEqual([44]);
+  });
+});
+
+describeAsRoot('values', () => {
+  const cells = arrayMap('cells', {
+    value: struct('cells', { list: array(u32, 2), pair: struct('pair', { x: u32, y: be32 }) }),
+    maxEntries: 1,
+  });
+
+  it('keep what a variable or a record had when it was read', () => {
+    const spec = program(($) => {
+      const variable = $.let($.u32(1));
+      const before = variable.value;
+      variable.set(10);
+      const cell = $.at(cells, 0);
+      cell.pair.set({ x: 100, y: 100 });
+      cell.list.ref(1).set(100);
+      const { list, pair } = cell.read();
+      cell.pair.set({ x: 0, y: 0 });
+      cell.list.ref(1).set(0);
+      return before.add(variable).add(list[1]!).add(pair.x).add(pair.y.host());
+    });
+    expect(verdicts(spec, [words()])).toEqual([311]);
+  });
+
+  it('are forgotten by the verifier and stay what they were, in every width', () => {
+    const forgotten = program(($, packet) => {
+      const { a } = packet.take(Words).orExit(XDP.ABORTED);
+      const wide = a.u64().shl(32).forget().shr(32).u32();
+      return wide.add(a.u8().forget().u32()).add(a.u16().forget().u32()).add($.u32(1).forget());
+    });
+    expect(verdicts(forgotten, [words(0x10203)])).toEqual([0x10203 + 3 + 0x203 + 1]);
+
+    // What follows a comparison with a known number is walked once for each number.
+    const rounds = (forget: boolean): ProgramSpec =>
+      program(($, packet) => {
+        const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+        const sum = $.let($.u32(0));
+        const count = (bit: number): void => {
+          $.if(a.hasAny(1 << bit), () => {
+            sum.set(sum.add(1));
+          });
+        };
+        for (let bit = 0; bit < 8; bit++) count(bit);
+        const bits = forget ? sum.forget() : sum.value;
+        for (let limit = 10; limit < 30; limit++) $.if(bits.add(limit).eq(b), () => XDP.TX);
+        $.if(bits.gt(100), () => XDP.DROP);
+        return bits;
+      });
+    expect(verdicts(rounds(true), [words(5), words(255)])).toEqual([2, 8]);
+    const visits = [true, false].map((forget) => steps(rounds(forget)));
+    expect(visits[0]!).toBeLessThan(visits[1]! / 2);
   });
 });
 

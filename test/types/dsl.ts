@@ -68,6 +68,28 @@ xdp('types', ($, packet) => {
     return { reason: $.u32(0), size: 1n };
   }).size;
   void inlined;
+  const cond = $.true;
+  const chosen: Int<64> = $.when(
+    cond,
+    () => entry.count,
+    () => $.let(entry.count),
+  );
+  const variable = $.let(chosen);
+  const snapshot = $.when(
+    cond,
+    () => variable,
+    () => chosen,
+  );
+  // @ts-expect-error what a variable gave is no variable
+  snapshot.set(1);
+  const wide = (): Int<64> => entry.count;
+  // @ts-expect-error 64 bits and 8
+  $.when(cond, wide, () => entry.small);
+  // @ts-expect-error a record on one side
+  $.when(cond, () => ({ a: entry.count }), wide);
+  const { address, pad } = entry.read();
+  // @ts-expect-error network order has no arithmetic
+  address.add(pad[0]!);
   return flag ? XDP.PASS : XDP.DROP;
 });
 

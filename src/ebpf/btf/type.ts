@@ -117,7 +117,7 @@ function alignment(type: Type): number {
 }
 
 /** Names that a view uses itself. */
-const RESERVED = new Set(['set', 'ref']);
+const RESERVED = new Set(['set', 'ref', 'read']);
 
 /**
  * A structure in memory.

@@ -8,7 +8,7 @@ import type { ArgumentKind } from '../uapi/helper-prototype.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { Block, BuilderCore } from './blocks.ts';
 import type { Callable } from './callable.ts';
-import type { Condition } from './condition.ts';
+import { Condition } from './condition.ts';
 import type { Emitter } from './emitter.ts';
 import type { ContextValue, HelperArguments, HelperName } from './helper-arguments.ts';
 import { emitInline, type Given, type Shape, type Shaped } from './inline.ts';
@@ -18,6 +18,7 @@ import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
 import { HELPER_OPERATIONS, type KindsFor, type MapOperation, requireKind } from './map-kind.ts';
 import type { MapSpec, RingSpec } from './map.ts';
+import { type Choosable, type Chosen, emitWhen } from './when.ts';
 import { Exited } from './exited.ts';
 import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory } from './memory.ts';
@@ -54,6 +55,14 @@ export class Builder<R> {
     return this.#constant(64, value);
   }
 
+  /** Conditions that are known while building. */
+  get true(): Condition {
+    return new Condition(this.#emitter, { kind: 'constant', value: true }, true);
+  }
+  get false(): Condition {
+    return new Condition(this.#emitter, { kind: 'constant', value: false }, true);
+  }
+
   /** A variable that begins with `value`; `set` changes it. */
   let<W extends Width>(value: Int<W>): IntVariable<W>;
   let<W extends NetworkWidth>(value: Network<W>): NetworkVariable<W>;
@@ -74,12 +83,27 @@ export class Builder<R> {
     return this.#core.either(condition.consume(this.#emitter), then, otherwise);
   }
 
+  /**
+   * One of two values: a number, or a record of numbers. Only the block that is chosen runs; one that is known while building is
+   * all that is emitted. A block may leave instead.
+   */
+  when<T extends Choosable>(
+    condition: Condition,
+    then: () => T | Exited,
+    otherwise: () => NoInfer<Chosen<T>> | Exited,
+  ): Chosen<T> {
+    return emitWhen(this.#core, condition.consume(this.#emitter), then, otherwise) as Chosen<T>;
+  }
+
   /** One of two values; both are computed. */
   select<W extends Width>(condition: Condition, whenTrue: Int<W>, whenFalse: Int<W>): Int<W> {
+    const test = condition.consume(this.#emitter);
+    if (test.kind === 'constant') return (test.value ? whenTrue : whenFalse).add(0);
     const result = this.let(whenFalse);
-    this.if(condition, () => {
+    const set = (): void => {
       result.set(whenTrue);
-    });
+    };
+    this.#core.either(test, set, undefined);
     return new Int(
       this.#emitter,
       whenFalse.width,

@@ -7,12 +7,15 @@ import type { Emitter, Pending, Test } from './emitter.ts';
 export class Condition {
   readonly #emitter: Emitter;
   readonly #test: Test;
-  readonly #pending: Pending;
+  readonly #pending: Pending | undefined;
 
-  constructor(emitter: Emitter, test: Test) {
+  /** `$.true` and `$.false` are `named`: nothing was asked that could be forgotten. */
+  constructor(emitter: Emitter, test: Test, named = false) {
     this.#emitter = emitter;
     this.#test = test;
-    this.#pending = emitter.expectUse('this condition is never used; a decision of the kernel is written $.if(...)');
+    this.#pending = named
+      ? undefined
+      : emitter.expectUse('this condition is never used; a decision of the kernel is written $.if(...)');
   }
 
   and(other: Condition): Condition {
@@ -34,7 +37,7 @@ export class Condition {
   /** What is tested; the condition counts as used. Part of the toolkit's inside. @throws DslError when used by another program. */
   consume(by: Emitter = this.#emitter): Test {
     if (by !== this.#emitter) this.#emitter.refuseForeign();
-    this.#emitter.used(this.#pending);
+    if (this.#pending) this.#emitter.used(this.#pending);
     return this.#test;
   }
 }

@@ -125,6 +125,29 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     },
   ],
   [
+    'two ways that bring different numbers',
+    /join values: one path brings u32 and another be32/,
+    ($) => $.when($.randomU32().eq(1), () => $.u32(1), (() => $.randomU32().toNetwork()) as never),
+  ],
+  [
+    'two ways that bring different records',
+    /join values: one path brings { a } and another { b }/,
+    ($) => $.when($.randomU32().eq(1), () => ({ a: $.u32(1) }), (() => ({ b: $.u32(1) })) as never).a,
+  ],
+  [
+    'a value from one side of a when',
+    /inside a branch or loop that has ended/,
+    ($) => {
+      let inner = $.u32(0);
+      $.when(
+        $.randomU32().eq(1),
+        () => (inner = $.randomU32()),
+        () => $.u32(1),
+      );
+      return inner;
+    },
+  ],
+  [
     'a packet resized while looking ahead',
     /resize packet: not while looking ahead/,
     (_$, packet) => {

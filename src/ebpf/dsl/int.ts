@@ -1,11 +1,14 @@
 /** Numbers in registers. Over 300 lines for one reason: host and network order make each other. */
-import type { AluName, CompareName } from '../asm/opcode.ts';
+import type { AluName, ByteSize, CompareName } from '../asm/opcode.ts';
+import { u32, u64 } from '../btf/type.ts';
 import { DslError } from '../errors.ts';
 import { foldAlu, foldCompare } from '../ir/fold.ts';
 import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
+import { MapType } from '../uapi/constants.gen.ts';
 import { both, Condition } from './condition.ts';
 import type { Emitter, Scope, Test } from './emitter.ts';
+import type { MapSpec } from './map.ts';
 
 export type Width = 8 | 16 | 32 | 64;
 export type NetworkWidth = 16 | 32 | 64;
@@ -36,6 +39,18 @@ function swapBytes(value: bigint, width: NetworkWidth): bigint {
   return swapped;
 }
 
+/** Zero, where the verifier must not know that it is. No map of an author can have its name. */
+const ZERO: MapSpec<typeof u32, typeof u64, 'array'> = Object.freeze({
+  kind: 'array',
+  name: 'dsl.zero',
+  type: MapType.ARRAY,
+  key: u32,
+  value: u64,
+  maxEntries: 1,
+  flags: 0,
+  perCpu: false,
+});
+
 /** A value in a register, or a constant: what integers of both byte orders share. */
 abstract class Value {
   readonly emitter: Emitter;
@@ -54,9 +69,14 @@ abstract class Value {
     this.#scope = emitter.scope;
   }
 
+  /** Its number, where it is known while building: as it lies in the register. */
+  get constant(): bigint | undefined {
+    return typeof this.#operand === 'bigint' ? this.#operand : undefined;
+  }
+
   /** The register or constant, for use at this place. A variable gives a copy, so that later writes do not show through. */
   operand(): Operand {
-    this.emitter.checkUsable(this.#scope);
+    if (this.constant === undefined) this.emitter.checkUsable(this.#scope);
     return this.#operand;
   }
 
@@ -64,9 +84,9 @@ abstract class Value {
     return new Condition(this.emitter, test);
   }
 
-  /** The operand for use in a function. @throws DslError when the value belongs to another one. */
+  /** The operand for use in a function; constants are everywhere the same. @throws DslError when the value belongs to another one. */
   operandIn(emitter: Emitter): Operand {
-    if (emitter !== this.emitter) emitter.refuseForeign();
+    if (emitter !== this.emitter && this.constant === undefined) emitter.refuseForeign();
     return this.operand();
   }
 }
@@ -181,6 +201,21 @@ export class Int<W extends Width = Width> extends Value {
   }
   u64(): Int<64> {
     return this.#resize(64);
+  }
+
+  /**
+   * The same number, of which the verifier forgets what it knew. It follows every path with the numbers that it knows there, so paths
+   * that differ only in a number (how long a header was, how often a loop ran) multiply; numbers that it does not know are all alike.
+   */
+  forget(): Int<W> {
+    const { emitter, width } = this;
+    const [place, zero] = [emitter.vreg(), emitter.vreg()];
+    emitter.useMap(ZERO);
+    emitter.emit({ op: 'mapValue', dst: place, map: ZERO.name, offset: 0 });
+    // Loaded anew each time: copies of one load are linked, and what is learned of one is learned of all.
+    const size = (width / 8) as ByteSize;
+    emitter.emit({ op: 'load', size, dst: zero, from: { base: place, offset: 0 }, note: 'forget' });
+    return new Int(emitter, width, zero).xor(this);
   }
 
   /** The same number in network order. */
@@ -340,6 +375,11 @@ export class Network<W extends NetworkWidth = NetworkWidth> extends Value {
 
 /** A variable: reading it gives the value it has at that place, `set` changes it. */
 export class IntVariable<W extends Width> extends Int<W> {
+  /** The value that it has here; a later `set` does not change it. */
+  get value(): Int<W> {
+    return new Int(this.emitter, this.width, this.operand(), this.max);
+  }
+
   set(value: Int<W> | number | bigint): void {
     const source = value instanceof Int ? value.operandIn(this.emitter) : literal(this.width, value);
     this.emitter.emit({ op: 'mov', dst: super.operand() as number, src: source });
@@ -352,6 +392,11 @@ export class IntVariable<W extends Width> extends Int<W> {
 
 /** A variable in network order. */
 export class NetworkVariable<W extends NetworkWidth> extends Network<W> {
+  /** The value that it has here; a later `set` does not change it. */
+  get value(): Network<W> {
+    return new Network(this.emitter, this.width, this.operand(), this.max);
+  }
+
   set(value: Network<W>): void {
     this.emitter.emit({ op: 'mov', dst: super.operand() as number, src: value.operandIn(this.emitter) });
   }

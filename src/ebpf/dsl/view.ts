@@ -37,9 +37,19 @@ export type Writable<T extends Type> =
         ? { readonly [K in keyof F]?: Writable<F[K]> }
         : never;
 
+/** What was read of a type, all of it at one time. */
+export type Snapshot<T extends Type> =
+  T extends ArrayOf<infer Element>
+    ? readonly Snapshot<Element>[]
+    : T extends Struct<infer F>
+      ? { readonly [K in keyof F]: Snapshot<F[K]> }
+      : ValueOf<T>;
+
 /** A structure in memory: fields read at once where they are named; `set` writes some; `ref` names the place of one. */
 export type View<F extends Readonly<Record<string, Type>>> = { readonly [K in keyof F]: ValueOf<F[K]> } & {
   set(values: { readonly [K in keyof F]?: Writable<F[K]> }): void;
+  /** All fields as they are now: what is written later does not show. What nobody uses costs nothing. */
+  read(): { readonly [K in keyof F]: Snapshot<F[K]> };
   ref<K extends keyof F>(field: K): F[K] extends Scalar<infer Name> ? Ref<Name> : never;
 };
 
@@ -102,6 +112,21 @@ export function readType(memory: Memory, type: Type): unknown {
   }
 }
 
+/** Reads a value with all its parts. */
+function snapshot(memory: Memory, type: Type): unknown {
+  if (type.kind === 'struct') {
+    const parts = Object.entries(type.fields).map(([field, of]) => [field, snapshot(fieldOf(memory, type, field), of)]);
+    return Object.fromEntries(parts);
+  }
+  if (type.kind !== 'array') return readType(memory, type);
+  return Array.from({ length: type.length }, (_, index) =>
+    snapshot(within(memory, index * type.element.size, `${memory.name}[${String(index)}]`), type.element),
+  );
+}
+
+const fieldOf = (memory: Memory, type: Struct, field: string): Memory =>
+  within(memory, type.offsets[field]!, `${memory.name}.${field}`);
+
 export function writeType(memory: Memory, type: Type, value: unknown): void {
   switch (type.kind) {
     case 'scalar':
@@ -112,7 +137,7 @@ export function writeType(memory: Memory, type: Type, value: unknown): void {
       for (const [field, given] of Object.entries(value as Record<string, unknown>)) {
         const fieldType = type.fields[field];
         if (!fieldType) throw new DslError(`set ${memory.name}: it has no field ${field}`, new CallSite().location);
-        writeType(within(memory, type.offsets[field]!, `${memory.name}.${field}`), fieldType, given);
+        writeType(fieldOf(memory, type, field), fieldType, given);
       }
       return;
     case 'array':
@@ -136,8 +161,6 @@ const viewClasses = new WeakMap<Struct, new (memory: Memory) => object>();
 function viewClass(type: Struct): new (memory: Memory) => object {
   let known = viewClasses.get(type);
   if (known) return known;
-  const place = (memory: Memory, field: string): Memory =>
-    within(memory, type.offsets[field]!, `${memory.name}.${field}`);
   known = class {
     readonly [MEMORY]: Memory;
     constructor(memory: Memory) {
@@ -146,14 +169,17 @@ function viewClass(type: Struct): new (memory: Memory) => object {
     set(values: Record<string, unknown>): void {
       writeType(this[MEMORY], type, values);
     }
+    read(): unknown {
+      return snapshot(this[MEMORY], type);
+    }
     ref(field: string): Ref {
-      return new Ref(place(this[MEMORY], field), type.fields[field] as Scalar);
+      return new Ref(fieldOf(this[MEMORY], type, field), type.fields[field] as Scalar);
     }
   };
   for (const [field, fieldType] of Object.entries(type.fields)) {
     Object.defineProperty(known.prototype, field, {
       get(this: { [MEMORY]: Memory }) {
-        return readType(place(this[MEMORY], field), fieldType);
+        return readType(fieldOf(this[MEMORY], type, field), fieldType);
       },
     });
   }
