@@ -11,6 +11,7 @@ import { removeUnreachable, threadJumps } from './jump-threading.ts';
 import { layOut } from './layout.ts';
 import { allocateNaively } from './naive.ts';
 import { selectInstructions } from './select.ts';
+import { type ParametersOf, verifyFunction } from './verify.ts';
 
 /** `optimizing` allocates registers and cleans up; `naive` keeps every value in the frame and is the oracle of the tests. */
 export type Backend = 'optimizing' | 'naive';
@@ -42,10 +43,19 @@ function optimize(fn: IrFunction): void {
   threadJumps(fn);
 }
 
-function compileFunction(original: IrFunction, backend: Backend): Instruction[] {
+let everyPass = false;
+
+/** From here on what the passes leave is verified as well, not only what they are given: for tests. */
+export function verifyEveryPass(): void {
+  everyPass = true;
+}
+
+function compileFunction(original: IrFunction, backend: Backend, parameters: ParametersOf): Instruction[] {
+  verifyFunction(original, parameters);
   const fn = copyOf(original);
   if (backend === 'optimizing') optimize(fn);
   else removeUnreachable(fn);
+  if (everyPass) verifyFunction(fn, parameters);
   const machine = selectInstructions(fn);
   if (backend === 'optimizing') allocateRegisters(machine);
   else allocateNaively(machine);
@@ -61,7 +71,7 @@ export function compileFunctions(functions: readonly IrFunction[], backend: Back
   let slot = 0;
   for (const fn of waiting) {
     compiled.push({ name: fn.name, slot, signature: fn.signature, site: fn.site });
-    for (const insn of compileFunction(fn, backend)) {
+    for (const insn of compileFunction(fn, backend, (callee) => byName.get(callee)?.params.length)) {
       insns.push(insn);
       slot += slots(insn);
       const callee = insn.callee === undefined ? undefined : byName.get(insn.callee);
