@@ -45,7 +45,7 @@ export interface Rehearsal {
   readonly source?: ($: XdpBuilder) => readonly Int<64>[];
 }
 
-/** A protection as plain data: the program, and the maps it shares with user space. */
+/** A protection as plain data: the programs, each generated when it is first asked for, and the maps they share with user space. */
 export interface Protection {
   readonly policy: Policy;
   readonly program: ProgramSpec;
@@ -53,6 +53,8 @@ export interface Protection {
   readonly accept: ProgramSpec | undefined;
   readonly challenger: Challenger | undefined;
   readonly maps: ProtectionMaps;
+  /** The same for protections whose programs are the same; absent where that cannot be told. */
+  readonly key: string | undefined;
 }
 
 /** A bucket that takes less than this to refill needs the exact clock: the coarse one is up to 20 ms old (two ticks where CONFIG_HZ=100). */
@@ -73,23 +75,53 @@ export function protection(
 ): Protection {
   const challenger = policy.services.some(({ challenge }) => challenge !== 'off') ? able : undefined;
   const maps = protectionMaps(policy, lists);
-  const program = xdp('seawall', ($, packet) => {
-    const exits = new Exits($, maps, policy.dryRun, outcome);
-    const { leave } = exits;
-    rehearsal.prepare?.($, packet);
-    const link = parseLink($, packet, leave);
-    return byFamily($, link, leave, (family) => {
-      const segment = parseSegment($, packet, family, link.offset, leave, {
-        fragments: policy.fragments,
-        lengths: 'check',
+  const program = once(() =>
+    xdp('seawall', ($, packet) => {
+      const exits = new Exits($, maps, policy.dryRun, outcome);
+      const { leave } = exits;
+      rehearsal.prepare?.($, packet);
+      const link = parseLink($, packet, leave);
+      return byFamily($, link, leave, (family) => {
+        const segment = parseSegment($, packet, family, link.offset, leave, {
+          fragments: policy.fragments,
+          lengths: 'check',
+        });
+        const forged = family === 4 ? rehearsal.source?.($).map((word) => $.let(word)) : undefined;
+        const judged = forged ? { ...segment, source: () => forged } : segment;
+        return judge($, packet, judged, { policy, maps, exits, clock, challenger });
       });
-      const forged = family === 4 ? rehearsal.source?.($).map((word) => $.let(word)) : undefined;
-      const judged = forged ? { ...segment, source: () => forged } : segment;
-      return judge($, packet, judged, { policy, maps, exits, clock, challenger });
-    });
+    }),
+  );
+  const accept = once(() =>
+    challenger?.form === 'assign' ? acceptProgram(policy, maps, clock, challenger.stack) : undefined,
+  );
+  const known = clock.key === undefined || rehearsal.prepare || rehearsal.source ? undefined : clock.key;
+  return {
+    policy,
+    get program() {
+      return program();
+    },
+    get accept() {
+      return accept();
+    },
+    challenger,
+    maps,
+    key: known === undefined ? undefined : keyOf(policy, { lists, challenger, outcome, clock: known }),
+  };
+}
+
+/** Runs at most once, when it is asked for. */
+function once<T>(make: () => T): () => T {
+  let made: { readonly it: T } | undefined;
+  return () => (made ??= { it: make() }).it;
+}
+
+/** All that the programs follow from, in one text. Who is on the lists is not in the programs. */
+function keyOf({ lists: _lists, ...policy }: Policy, surroundings: object): string {
+  return JSON.stringify([policy, surroundings], (_name, value: unknown) => {
+    if (typeof value === 'bigint') return `${String(value)}n`;
+    return value instanceof Set || value instanceof Map ? [...value] : value;
   });
-  const accept = challenger?.form === 'assign' ? acceptProgram(policy, maps, clock, challenger.stack) : undefined;
-  return { policy, program, accept, challenger, maps };
 }
 
 interface Judgement {

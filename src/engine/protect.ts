@@ -1,4 +1,4 @@
-import { decodeValue, Program, RingBuffer, TcLink, XdpLink, type XdpMode } from '../ebpf/index.ts';
+import { decodeValue, type Program, RingBuffer, TcLink, XdpLink, type XdpMode } from '../ebpf/index.ts';
 import { SynEvent } from '../dataplane/maps.ts';
 import { type Protection, protection } from '../dataplane/pipeline.ts';
 import { type ReasonName, reasons, type VerdictName } from '../dataplane/outcome/reason.ts';
@@ -9,6 +9,7 @@ import { rotatedKeys, ROTATE_EVERY_MS } from './cookie-keys.ts';
 import { hostClock } from './host-clock.ts';
 import { type FindMap, KernelMaps } from './kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from './lists/lists.ts';
+import { loadPrograms } from './load-programs.ts';
 import { Owned } from './owned.ts';
 import { Pins } from './pins.ts';
 import { selfTest } from './self-test.ts';
@@ -59,9 +60,9 @@ class Force implements Disposable {
     try {
       this.maps = this.#owned.own(KernelMaps.create(this.protection.maps, policy, find));
       this.lists = this.#owned.own(new LiveLists(this.maps, this.protection.maps, lists));
-      this.program = this.#owned.own(Program.load(this.protection.program, { maps: this.maps.all }));
-      const { accept } = this.protection;
-      this.accept = accept && this.#owned.own(Program.load(accept, { maps: this.maps.all }));
+      const { program, accept } = loadPrograms(this.protection, { maps: this.maps.all });
+      this.program = this.#owned.own(program);
+      this.accept = accept && this.#owned.own(accept);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;

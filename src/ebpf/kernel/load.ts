@@ -1,6 +1,7 @@
 /** BPF_PROG_LOAD: from a program as data to one in the kernel. */
 import { encode } from '../asm/encode.ts';
 import { FUNCTION_INFO_SIZE, LINE_INFO_SIZE, type ProgramInfo, programInfo } from '../btf/program-info.ts';
+import type { MapSpec } from '../dsl/map.ts';
 import { compile, type ProgramSpec } from '../dsl/program.ts';
 import type { Backend, CompiledCode } from '../ir/compile.ts';
 import { attr, attribute, objectName } from '../sys/attr.ts';
@@ -9,6 +10,7 @@ import { Descriptor } from '../sys/descriptor.ts';
 import { addressOf } from '../sys/libc.ts';
 import { BpfMap } from './bpf-map.ts';
 import { loadBtf } from './btf-object.ts';
+import { linked, type ProgramImage } from './image.ts';
 import { kernelFunctionId } from './kernel-btf.ts';
 import { VerifierError } from './verifier-error.ts';
 
@@ -25,17 +27,31 @@ export interface Prepared {
   readonly made: readonly BpfMap[];
 }
 
-/** Compiles a program and makes the maps that are not given. @throws DslError, SyscallError. */
-export function prepare(spec: ProgramSpec, given: readonly AnyMap[], backend: Backend = 'optimizing'): Prepared {
+/** Makes the maps of a program that are not given. @throws SyscallError. */
+function completeMaps(
+  specs: readonly MapSpec[],
+  given: readonly AnyMap[],
+): { maps: Map<string, AnyMap>; made: BpfMap[] } {
   const maps = new Map<string, AnyMap>(given.map((map) => [map.spec.name, map]));
   const made: BpfMap[] = [];
   try {
-    for (const map of spec.maps) {
+    for (const map of specs) {
       if (maps.has(map.name)) continue;
       const created = BpfMap.create(map);
       maps.set(map.name, created);
       made.push(created);
     }
+    return { maps, made };
+  } catch (error) {
+    for (const map of made) map[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Compiles a program and makes the maps that are not given. @throws DslError, SyscallError. */
+export function prepare(spec: ProgramSpec, given: readonly AnyMap[], backend: Backend = 'optimizing'): Prepared {
+  const { maps, made } = completeMaps(spec.maps, given);
+  try {
     const code = compile(spec, backend);
     const starts = new Map(code.functions.map((fn) => [fn.name, fn.slot]));
     const insns = encode(code.insns, {
@@ -69,7 +85,12 @@ interface Log {
 }
 
 /** Shows a program to the kernel once. The names of functions and lines go along. */
-function loadOnce(spec: ProgramSpec, insns: Buffer, info: ProgramInfo, log?: Log): ReturnType<typeof tryCommand> {
+function loadOnce(
+  spec: Pick<ProgramSpec, 'name' | 'type' | 'license'>,
+  insns: Buffer,
+  info: ProgramInfo,
+  log?: Log,
+): ReturnType<typeof tryCommand> {
   using btf = loadBtf(info.btf, `load program ${spec.name}`);
   const license = Buffer.from(`${spec.license}\0`);
   return tryLoad(
@@ -114,6 +135,26 @@ export function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: B
     });
   }
   throw commandError('PROG_LOAD', what, first.errno);
+}
+
+/** What loading an image gives. */
+export interface LoadedImage extends Pick<Prepared, 'maps' | 'made'> {
+  readonly descriptor: Descriptor;
+}
+
+/** Loads an image. @throws SyscallError, without the verifier's reasons: an image does not know its source. */
+export function loadImage(image: ProgramImage, given: readonly AnyMap[]): LoadedImage {
+  const { maps, made } = completeMaps(image.maps, given);
+  try {
+    const what = `load program ${image.name}`;
+    const insns = linked(image, { map: (name) => maps.get(name)!.fd, kernelFunction: kernelFunctionId });
+    const result = loadOnce(image, insns, image.info);
+    if (!result.ok) throw commandError('PROG_LOAD', what, result.errno);
+    return { descriptor: new Descriptor(result.value, what), maps, made };
+  } catch (error) {
+    for (const map of made) map[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /** Room for all that the verifier writes at its most talkative (BPF_LOG_LEVEL2): a kilobyte an instruction, of a million. */

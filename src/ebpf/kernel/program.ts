@@ -9,7 +9,8 @@ import { commandError, objectInfo, openById, openCommand, tryCommand } from '../
 import type { Descriptor } from '../sys/descriptor.ts';
 import { addressOf } from '../sys/libc.ts';
 import type { BpfMap } from './bpf-map.ts';
-import { type AnyMap, loadInstructions, prepare } from './load.ts';
+import type { ProgramImage } from './image.ts';
+import { type AnyMap, loadImage, loadInstructions, prepare } from './load.ts';
 import { openPinned, pinObject } from './pin.ts';
 
 export interface LoadOptions {
@@ -92,6 +93,12 @@ export class Program implements Disposable {
       for (const map of made) map[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** Loads a program that was compiled before, making the maps it names. @throws SyscallError. */
+  static loadImage(image: ProgramImage, { maps: given = [] }: Pick<LoadOptions, 'maps'> = {}): Program {
+    const { descriptor, maps, made } = loadImage(image, given);
+    return new Program(descriptor, image.name, image.insns.length / 8, maps, made);
   }
 
   static openPinned(path: string): Program {

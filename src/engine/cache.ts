@@ -1,0 +1,94 @@
+/**
+ * Programs that were compiled before, on disk. The directory and its files are root's alone; what is damaged, foreign or not a plain file is
+ * taken for absent, and losing it all costs time, nothing else. The kernel verifies what comes from here as it verifies everything.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+
+export const CACHE_DIRECTORY = '/var/cache/seawall';
+const MAX_BYTES = 8 << 20;
+const MAX_FILES = 32;
+const SUFFIX = '.cache';
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/** Whether nobody but this user can have written it. */
+const ours = ({ uid, mode }: Stats): boolean => uid === process.getuid!() && (mode & 0o077) === 0;
+
+/** Texts by key. */
+export class DiskCache {
+  readonly #directory: string;
+
+  constructor(directory = CACHE_DIRECTORY) {
+    this.#directory = directory;
+  }
+
+  /** What was written under a key, if it is there and whole. */
+  read(key: string): string | undefined {
+    try {
+      if (!this.#usable()) return undefined;
+      const descriptor = openSync(this.#file(key), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      try {
+        const stats = fstatSync(descriptor);
+        if (!stats.isFile() || !ours(stats) || stats.nlink !== 1 || stats.size > MAX_BYTES) return undefined;
+        const [head = '', ...rest] = readFileSync(descriptor, 'utf8').split('\n');
+        const text = rest.join('\n');
+        return head === sha256(`${key}\n${text}`) ? text : undefined;
+      } finally {
+        closeSync(descriptor);
+      }
+    } catch {
+      return undefined; // not there, or not to be read
+    }
+  }
+
+  /** Keeps a text under a key, and the newest of the others. */
+  write(key: string, text: string): void {
+    try {
+      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      if (!this.#usable() || text.length > MAX_BYTES - 128) return;
+      const unfinished = join(this.#directory, `.${randomBytes(8).toString('hex')}`);
+      try {
+        writeFileSync(unfinished, `${sha256(`${key}\n${text}`)}\n${text}`, { mode: 0o600, flag: 'wx' });
+        renameSync(unfinished, this.#file(key));
+      } finally {
+        rmSync(unfinished, { force: true });
+      }
+      this.#tidy();
+    } catch {
+      // A full or read-only disk: the next start takes its time.
+    }
+  }
+
+  #file(key: string): string {
+    return join(this.#directory, `${sha256(key)}${SUFFIX}`);
+  }
+
+  #usable(): boolean {
+    const stats = lstatSync(this.#directory);
+    return stats.isDirectory() && ours(stats);
+  }
+
+  #tidy(): void {
+    const files = readdirSync(this.#directory)
+      .filter((name) => name.endsWith(SUFFIX))
+      .map((name) => join(this.#directory, name))
+      .map((path) => ({ path, time: lstatSync(path).mtimeMs }))
+      .toSorted((a, b) => b.time - a.time);
+    for (const { path } of files.slice(MAX_FILES)) rmSync(path, { force: true });
+  }
+}
