@@ -20,7 +20,7 @@ import {
 import { hostClock } from '../src/engine/host-clock.ts';
 import { KernelMaps } from '../src/engine/kernel-maps.ts';
 import { LiveLists, listCapacity, type SourceLists } from '../src/engine/lists/lists.ts';
-import { DEFAULT_STACK, type Form } from '../src/dataplane/stages/challenge.ts';
+import { DEFAULT_STACK, type Form } from '../src/dataplane/cookie/challenger.ts';
 import type { Clock } from '../src/dataplane/state/clock.ts';
 import { protection, type Rehearsal } from '../src/dataplane/pipeline.ts';
 import { ethernet, frame, ipv4, tcp, udp } from '../src/net/build.ts';

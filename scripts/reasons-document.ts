@@ -41,8 +41,8 @@ function adviceFor(name: ReasonName): string {
 /** The whole document. @throws Error where a reason has no advice. */
 export function reasonsDocument(): string {
   const rows = reasons.map(
-    ({ index, name, verdict, description }) =>
-      `| ${String(index)} | \`${name}\` | ${verdict} | ${description} | ${adviceFor(name)} |`,
+    ({ number, name, verdict, description }) =>
+      `| ${String(number)} | \`${name}\` | ${verdict} | ${description} | ${adviceFor(name)} |`,
   );
   return `# Reasons
 

@@ -17,14 +17,13 @@ import {
 } from '../ebpf/language.ts';
 import { TCP_FLAG } from '../net/headers.ts';
 import type { Policy } from '../policy/policy.ts';
-import { ASSIGNED_WINDOW_SCALE, type Stack } from './stages/challenge.ts';
+import { ASSIGNED_WINDOW_SCALE, type Stack } from './cookie/challenger.ts';
 import type { Clock } from './state/clock.ts';
 import { redeem } from './cookie/cookie.ts';
-import type { ProtectionMaps } from './maps.ts';
 import { byFamily, parseLink, parseSegment, portsWord } from './frame/parse.ts';
 import { socketTuple } from './frame/socket-tuple.ts';
 import { parseSynOptions, Present } from './frame/syn-options.ts';
-import { remember } from './stages/verified.ts';
+import { remember, type VerifiedMaps } from './state/verified-sources.ts';
 
 /** `struct bpf_tcp_req_attrs` (include/net/tcp.h, Linux 6.9). */
 const RequestAttributes = struct('bpf_tcp_req_attrs', {
@@ -46,7 +45,12 @@ const LINEAR = 256;
 const NO_SCALE = 15;
 
 /** The program that accepts what was challenged. Needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
-export function acceptProgram(policy: Policy, maps: ProtectionMaps, clock: Clock, stack: Stack): ProgramSpec {
+export function acceptProgram(
+  policy: Pick<Policy, 'remember'>,
+  maps: VerifiedMaps,
+  clock: Clock,
+  stack: Stack,
+): ProgramSpec {
   return tc('seawall_accept', ($, packet) => {
     const leave = (): TcAction => TC.UNSPEC;
     const now = clock.coarse($);

@@ -8,7 +8,7 @@ import {
   readInterface,
   UnsupportedError,
 } from '../ebpf/index.ts';
-import type { Challenger, Form, Stack } from '../dataplane/stages/challenge.ts';
+import type { Challenger, Form, Stack } from '../dataplane/cookie/challenger.ts';
 import type { Policy } from '../policy/policy.ts';
 
 const SYSCTLS = '/proc/sys/net';

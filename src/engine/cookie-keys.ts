@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Infer } from '../ebpf/index.ts';
 import { COOKIE_KEYS, SLOT_SHIFT } from '../dataplane/cookie/cookie.ts';
-import type { Keys } from '../dataplane/maps.ts';
+import type { Keys } from '../dataplane/state/hash.ts';
 
 /** How often a key is replaced: once in each slot, so that no key serves twice. */
 export const ROTATE_EVERY_MS = Number(1n << BigInt(SLOT_SHIFT)) / 1e6;

@@ -1,11 +1,11 @@
 import { decodeValue, type Program, RingBuffer, TcLink, XdpLink, type XdpMode } from '../ebpf/index.ts';
-import { SynEvent } from '../dataplane/maps.ts';
+import { SynEvent } from '../dataplane/outcome/events.ts';
 import { type Protection, protection } from '../dataplane/pipeline.ts';
-import { type ReasonName, reasons, type VerdictName } from '../dataplane/outcome/reason.ts';
 import { type Policy, resolvePolicy } from '../policy/policy.ts';
 import type { PolicyInput } from '../policy/schema.ts';
 import { settleChallenger, Sysctls } from './challenger.ts';
 import { rotatedKeys, ROTATE_EVERY_MS } from './cookie-keys.ts';
+import { Counters, type Totals } from './counters.ts';
 import { hostClock } from './host-clock.ts';
 import { type FindMap, KernelMaps } from './kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from './lists/lists.ts';
@@ -16,16 +16,7 @@ import { selfTest } from './self-test.ts';
 import { type SynReport, synReport } from './syn-report.ts';
 
 /** Totals since the protection began. */
-export interface Stats {
-  /** Frames that passed, that were dropped, and that were answered with a challenge, every reason together. */
-  readonly pass: bigint;
-  readonly drop: bigint;
-  readonly answer: bigint;
-  /** In a dry run: frames that passed and would have been dropped or challenged. */
-  readonly wouldDrop: bigint;
-  readonly wouldAnswer: bigint;
-  /** Frames by reason. */
-  readonly reasons: Readonly<Record<ReasonName, bigint>>;
+export interface Stats extends Totals {
   /** Events that no reader took in time. */
   readonly lostEvents: bigint;
 }
@@ -82,6 +73,7 @@ export class ProtectedInterface implements Disposable {
   #force: Force;
   #acceptLink: TcLink | undefined;
   readonly #sysctls = new Sysctls();
+  readonly #counters = new Counters();
   readonly #readers = new Set<RingBuffer>();
   readonly #rotation: NodeJS.Timeout;
   #open = true;
@@ -169,23 +161,9 @@ export class ProtectedInterface implements Disposable {
 
   stats(): Stats {
     const { maps, protection: current } = this.#force;
-    const counts = [...maps.get(current.maps.counters).entries()].toSorted(([a], [b]) => a - b);
-    const sums = counts.map(([, perCpu]) => perCpu.reduce((sum, count) => sum + count, 0n));
-    const sumOf = (verdict: VerdictName, offset: number): bigint =>
-      reasons
-        .filter((reason) => reason.verdict === verdict)
-        .reduce((sum, { index }) => sum + sums[index + offset]!, 0n);
     const lost = maps.get(current.maps.events.lost).lookup(0) ?? [];
-    const [wouldDrop, wouldAnswer] = [sumOf('drop', reasons.length), sumOf('answer', reasons.length)];
     return {
-      pass: sumOf('pass', 0) + wouldDrop + wouldAnswer,
-      drop: sumOf('drop', 0),
-      answer: sumOf('answer', 0),
-      wouldDrop,
-      wouldAnswer,
-      reasons: Object.fromEntries(
-        reasons.map(({ name, index }) => [name, sums[index]! + sums[index + reasons.length]!]),
-      ) as Record<ReasonName, bigint>,
+      ...this.#counters.read(maps, current),
       lostEvents: lost.reduce((sum, count) => sum + count, 0n),
     };
   }
@@ -236,6 +214,7 @@ export class ProtectedInterface implements Disposable {
       next[Symbol.dispose]();
       throw error;
     }
+    this.#counters.retire(before.maps, before.protection, next.protection);
     before[Symbol.dispose]();
     this.#pins?.keepMaps(next.maps);
   }

@@ -12,7 +12,7 @@ const event = (reason: ReasonName, after = 0) => ({
   service: 0,
   before: 0,
   after,
-  reason: reasonOf(reason).index,
+  reason: reasonOf(reason).number,
   family: 4,
   pad: new Uint8Array(6),
 });

@@ -1,6 +1,6 @@
 import type { Infer } from '../ebpf/language.ts';
-import type { SynEvent } from '../dataplane/maps.ts';
-import { type ReasonName, reasons, type VerdictName } from '../dataplane/outcome/reason.ts';
+import type { SynEvent } from '../dataplane/outcome/events.ts';
+import { type ReasonName, reasonNumbered, type VerdictName } from '../dataplane/outcome/reason.ts';
 import { tokensLeft } from '../dataplane/state/ticks.ts';
 import { formatAddress } from '../net/address.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -28,7 +28,7 @@ export function wordsToAddress(words: readonly bigint[], family: number): string
 }
 
 export function synReport(event: Infer<typeof SynEvent>, policy: Policy): SynReport {
-  const { name, verdict } = reasons[event.reason]!;
+  const { name, verdict } = reasonNumbered(event.reason);
   const service = policy.services[event.service];
   // Whoever was asked has a cell ahead of the clock.
   const bucket = event.after > 0 ? service?.limits.source : undefined;

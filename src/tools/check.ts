@@ -2,12 +2,12 @@
 import { type Feature, type MapSpec, possibleCpus, Program, verifierVisits } from '../ebpf/index.ts';
 import { compile, dump, type ProgramSpec, slots } from '../ebpf/language.ts';
 import { protection } from '../dataplane/pipeline.ts';
-import { CELLS_PER_LINE } from '../dataplane/maps.ts';
-import { DEFAULT_STACK, type Form } from '../dataplane/stages/challenge.ts';
+import { CELLS_PER_LINE } from '../dataplane/state/meter.ts';
+import { DEFAULT_STACK, type Form } from '../dataplane/cookie/challenger.ts';
 import type { Policy } from '../policy/policy.ts';
 import { formFeature, settleChallenger } from '../engine/challenger.ts';
 import { hostClock } from '../engine/host-clock.ts';
-import { mapSpecs } from '../engine/kernel-maps.ts';
+import { flatMaps } from '../dataplane/maps.ts';
 import { listCapacity, readLists } from '../engine/lists/lists.ts';
 
 export interface CheckedProgram {
@@ -95,7 +95,7 @@ export function checkPolicy(policy: Policy, interfaceName: string | undefined, v
   const specs = accept ? [program, accept] : [program];
   return {
     programs: specs.map((spec) => checkProgram(spec, visits)),
-    maps: mapSpecs(maps).map((spec) => ({ name: spec.name, bytes: mapBytes(spec) })),
+    maps: flatMaps(maps).map((spec) => ({ name: spec.name, bytes: mapBytes(spec) })),
     challenge: settled.note,
     features: FORMS.flatMap((form) => formFeature(form) ?? []),
     falseLimit: BUSY.map((busySources) => ({

@@ -1,9 +1,9 @@
 /** Captures through the real program in the kernel, by its own timing: nothing is attached, no traffic is touched. */
 import { Program, XDP } from '../ebpf/index.ts';
-import { type Challenger, DEFAULT_STACK } from '../dataplane/stages/challenge.ts';
+import { type Challenger, DEFAULT_STACK } from '../dataplane/cookie/challenger.ts';
 import { clockFromMap, settableClock } from '../dataplane/state/clock.ts';
 import { protection } from '../dataplane/pipeline.ts';
-import { type ReasonName, reasons, type VerdictName } from '../dataplane/outcome/reason.ts';
+import { type ReasonName, reasonNumbered, type VerdictName } from '../dataplane/outcome/reason.ts';
 import { tokensLeft } from '../dataplane/state/ticks.ts';
 import { outcomeMap } from '../dataplane/outcome/exits.ts';
 import { type CapturedPacket, CaptureError, LINKTYPE_ETHERNET } from '../net/capture.ts';
@@ -86,7 +86,7 @@ export class Replay implements Disposable {
     this.#time[0] = time;
     this.#words[1] = 0xffff;
     const { verdict, data: after } = this.#program.testRun({ data: frame });
-    const reason = reasons[this.#words[0]!]!.name;
+    const reason = reasonNumbered(this.#words[0]!).name;
     const kind = VERDICTS[verdict] ?? 'drop';
     const service = this.#policy.services[this.#words[1]];
     return {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Netns } from '../../lab/netns.ts';
 import { pinToCpu } from '../../src/ebpf/index.ts';
-import { DEFAULT_STACK } from '../../src/dataplane/stages/challenge.ts';
+import { DEFAULT_STACK } from '../../src/dataplane/cookie/challenger.ts';
 import { ethernet, frame, ipv4, ipv6, tcp } from '../../src/net/build.ts';
 import { parseFrame } from '../../src/net/parse.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';

@@ -1,7 +1,7 @@
 /** One row for each way in which a SYN gets around some system of the field; here none of them does. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { pinToCpu } from '../../src/ebpf/index.ts';
-import { DEFAULT_STACK } from '../../src/dataplane/stages/challenge.ts';
+import { DEFAULT_STACK } from '../../src/dataplane/cookie/challenger.ts';
 import { ethernet, frame, ipv4, ipv6, ipv6Extension, type Layer, tcp, vlan } from '../../src/net/build.ts';
 import { ETH_P, IPPROTO } from '../../src/net/headers.ts';
 import { internetChecksum } from '../../src/net/checksum.ts';

@@ -18,8 +18,8 @@ import {
 import { falseLimitProbability } from '../../src/tools/check.ts';
 import { randomKeys } from '../../src/engine/kernel-maps.ts';
 import { keyedHash } from '../../src/dataplane/state/hash.ts';
-import { SMALL_LISTS } from '../../src/dataplane/stages/lists.ts';
-import { protectionMaps } from '../../src/dataplane/maps.ts';
+import { SMALL_LISTS } from '../../src/dataplane/maps.ts';
+import { protectionMaps } from '../../src/dataplane/pipeline.ts';
 import { Metered, meter } from '../../src/dataplane/state/meter.ts';
 import { bucketTicks, tickShift } from '../../src/dataplane/state/ticks.ts';
 import { resolvePolicy } from '../../src/policy/policy.ts';

@@ -8,7 +8,7 @@ import { release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { LAB_INTERFACE, labUp, namespaceOf, client, server } from '../../lab/topology.ts';
 import { formFeature } from '../../src/engine/challenger.ts';
-import { DEFAULT_STACK, type Form } from '../../src/dataplane/stages/challenge.ts';
+import { DEFAULT_STACK, type Form } from '../../src/dataplane/cookie/challenger.ts';
 import { pinToCpu } from '../../src/ebpf/index.ts';
 import { protect, type PolicyInput } from '../../src/index.ts';
 import { Model } from '../support/model.ts';

@@ -1,10 +1,12 @@
 import { Program, XDP } from '../../src/ebpf/index.ts';
 import { KernelMaps } from '../../src/engine/kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from '../../src/engine/lists/lists.ts';
-import type { Challenger } from '../../src/dataplane/stages/challenge.ts';
+import type { Challenger } from '../../src/dataplane/cookie/challenger.ts';
 import { clockFromMap, settableClock } from '../../src/dataplane/state/clock.ts';
 import { type Protection, protection } from '../../src/dataplane/pipeline.ts';
-import { type ReasonName, reasonOf, reasons } from '../../src/dataplane/outcome/reason.ts';
+import { COUNTERS } from '../../src/dataplane/outcome/exits.ts';
+import { REASON_NUMBERS } from '../../src/dataplane/outcome/verdict.ts';
+import { type ReasonName, reasonNumbered, reasonOf } from '../../src/dataplane/outcome/reason.ts';
 import { resolvePolicy } from '../../src/policy/policy.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';
 import type { ModelKeys } from './model.ts';
@@ -54,14 +56,16 @@ export class ProgramUnderTest implements Disposable {
     this.#frames++;
     const names = { [XDP.PASS.code]: 'pass', [XDP.DROP.code]: 'drop', [XDP.TX.code]: 'answer' } as const;
     if (expected !== undefined) {
-      const { index, verdict: kind } = reasonOf(expected);
-      const at = index + (this.protection.policy.dryRun && kind !== 'pass' ? reasons.length : 0);
-      const count = this.maps
-        .get(this.protection.maps.counters)
-        .lookup(at)!
-        .reduce((sum, one) => sum + one, 0n);
-      if (count === this.#counts[at]! + 1n) {
-        this.#counts[at] = count;
+      const { number, verdict: kind } = reasonOf(expected);
+      const at = number + (this.protection.policy.dryRun && kind !== 'pass' ? REASON_NUMBERS : 0);
+      // The row that a frame for no service, or for the first one, is counted in.
+      for (const place of [at, at + COUNTERS]) {
+        const count = this.maps
+          .get(this.protection.maps.counters)
+          .lookup(place)!
+          .reduce((sum, one) => sum + one, 0n);
+        if (count !== this.#counts[place]! + 1n) continue;
+        this.#counts[place] = count;
         return { verdict: names[verdict] ?? 'other', reason: expected, data: after };
       }
     }
@@ -69,7 +73,11 @@ export class ProgramUnderTest implements Disposable {
     const changed = counts.flatMap((count, index) => (count === this.#counts[index] ? [] : [index]));
     this.#counts = counts;
     if (changed.length !== 1) throw new Error(`${String(changed.length)} reasons were counted for one frame`);
-    return { verdict: names[verdict] ?? 'other', reason: reasons[changed[0]! % reasons.length]!.name, data: after };
+    return {
+      verdict: names[verdict] ?? 'other',
+      reason: reasonNumbered(changed[0]! % REASON_NUMBERS).name,
+      data: after,
+    };
   }
 
   /** @throws Error where the counters do not add up to the frames that were judged. */
@@ -80,8 +88,8 @@ export class ProgramUnderTest implements Disposable {
   }
 
   count(name: ReasonName, dryRun = false): bigint {
-    const index = reasons.findIndex((reason) => reason.name === name) + (dryRun ? reasons.length : 0);
-    return this.#read()[index]!;
+    const at = reasonOf(name).number + (dryRun ? REASON_NUMBERS : 0);
+    return this.#read().reduce((sum, count, place) => (place % COUNTERS === at ? sum + count : sum), 0n);
   }
 
   #read(): bigint[] {

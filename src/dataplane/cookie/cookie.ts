@@ -11,7 +11,7 @@
  * replace the keys of the two slots that are neither in use nor still accepted.
  */
 import { type Builder, globalFunc, type Int, struct, u64 } from '../../ebpf/language.ts';
-import type { ProtectionMaps } from '../maps.ts';
+import type { KeyMaps } from '../state/hash.ts';
 import { portsWord, type Segment } from '../frame/parse.ts';
 import { type Rounds, sipHash } from './siphash.ts';
 import { Present } from '../frame/syn-options.ts';
@@ -60,7 +60,7 @@ const sipHash6 = globalFunc('siphash_v6', [Message6], 64, ($, message) => {
 
 function hash<R>(
   $: Builder<R>,
-  { keys }: ProtectionMaps,
+  { keys }: KeyMaps,
   { source, destination, tcp, family }: Tuple,
   isn: Int<32>,
   slot: Int<32>,
@@ -129,7 +129,7 @@ export function kernelTimestamp<R>($: Builder<R>, offer: Offer, now: Int<64>): I
 /** A cookie for a SYN: the ISN to answer with, and the TSval where `offer` has timestamps. Hashed in one place for both kinds. */
 export function cookieFor<R>(
   $: Builder<R>,
-  maps: ProtectionMaps,
+  maps: KeyMaps,
   tuple: Tuple,
   offer: Offer,
   isn: Int<32>,
@@ -166,7 +166,7 @@ export function cookieFor<R>(
 }
 
 /** What to acknowledge, in place of a SYN's number, so that a real client answers RST. */
-export function resetCookie<R>($: Builder<R>, maps: ProtectionMaps, tuple: Tuple, slot: Int<32>): Int<32> {
+export function resetCookie<R>($: Builder<R>, maps: KeyMaps, tuple: Tuple, slot: Int<32>): Int<32> {
   return hash($, maps, tuple, $.u32(0), slot, RESET);
 }
 
@@ -183,7 +183,7 @@ export interface Redeemed {
 /** Reads the cookie that an ACK brings back. `echo` is its TSecr, where `timestamps` is not 0. */
 export function redeem<R>(
   $: Builder<R>,
-  maps: ProtectionMaps,
+  maps: KeyMaps,
   tuple: Tuple,
   { timestamps, echo }: { readonly timestamps: Int<32>; readonly echo: Int<32> },
   now: Int<64>,

@@ -1,6 +1,6 @@
 /**
- * Reads a frame down to TCP. What is not TCP leaves here and passes; what lies about its lengths leaves here and is dropped,
- * because a header that we read differently from the host behind us is a way around everything that follows.
+ * Reads a frame down to TCP. Other protocols leave here and pass. Packets with inconsistent lengths are dropped: a difference in
+ * parsing would bypass later stages.
  */
 import {
   array,
@@ -28,14 +28,27 @@ import {
   Vlan,
 } from '../../net/headers.ts';
 import type { Policy } from '../../policy/policy.ts';
-import type { ReasonName } from '../outcome/reason.ts';
 import { unknown } from '../unknown.ts';
 
 /** An address as one or two 64-bit words, as they lie in memory; IPv4 is one word with zeros above. Each call loads it anew. */
 export type Address = () => readonly Int<64>[];
 
+/** Why reading can end; `stages/parse.ts` says what each means. */
+export type ParseReason =
+  | 'not-ip'
+  | 'not-tcp'
+  | 'later-fragment'
+  | 'truncated'
+  | 'bad-ip-header'
+  | 'bad-length'
+  | 'vlan-depth'
+  | 'ipv6-chain'
+  | 'tiny-fragment'
+  | 'fragment'
+  | 'bad-tcp-header';
+
 /** How a path of any type of program ends for a reason. */
-export type LeaveWith<R> = (reason: ReasonName) => R;
+export type LeaveWith<R> = (reason: ParseReason) => R;
 
 /** What the link layer carries, and where: the offset of the IP header in the frame. */
 export interface Link {

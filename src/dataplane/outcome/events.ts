@@ -1,8 +1,53 @@
-import { type Int, type XdpBuilder } from '../../ebpf/language.ts';
+import {
+  array,
+  arrayMap,
+  be16,
+  bytes,
+  type Int,
+  perCpuArray,
+  ringBuffer,
+  struct,
+  u32,
+  u64,
+  u8,
+  type XdpBuilder,
+} from '../../ebpf/language.ts';
 import type { Bucket } from '../../policy/policy.ts';
-import type { Clock } from '../state/clock.ts';
-import { type ProtectionMaps, SynEvent } from '../maps.ts';
 import type { Segment } from '../frame/parse.ts';
+import { mapGroup } from '../maps.ts';
+import type { Clock } from '../state/clock.ts';
+import { REASON_NUMBERS } from './verdict.ts';
+
+/** What the program says of a SYN: who, for whom, when by its clock, what became of it, and how far its source's cell was ahead. */
+export const SynEvent = struct('syn_event', {
+  time: u64,
+  source: array(u64, 2),
+  destination: array(u64, 2),
+  sourcePort: be16,
+  destinationPort: be16,
+  service: u32,
+  /** Ticks, before and after this SYN. */
+  before: u32,
+  after: u32,
+  reason: u8,
+  family: u8,
+  pad: bytes(6),
+});
+
+/** What user space tells the program: whether anybody reads events. */
+export const Control = struct('control', { readers: u32 });
+
+const EVENT_BUFFER = 1 << 20;
+
+export const eventGroup = mapGroup({
+  specs: () => ({
+    control: arrayMap('control', { value: Control, maxEntries: 1, mmap: true }),
+    events: ringBuffer('events', { size: EVENT_BUFFER }),
+    /** By the number of the reason. */
+    budgets: perCpuArray('event_budgets', { value: u64, maxEntries: REASON_NUMBERS }),
+  }),
+});
+export type EventMaps = ReturnType<typeof eventGroup.specs>;
 
 /** What readers are told of a SYN beside its addresses. */
 export interface Told {
@@ -14,23 +59,23 @@ export interface Told {
 }
 
 /** Tells readers of a SYN, within a budget for each reason and CPU; nothing is done while nobody reads. */
-export function tellOf(
+export function emitEvent(
   $: XdpBuilder,
-  maps: ProtectionMaps,
+  { control, budgets, events }: EventMaps,
   { source, destination, tcp, family }: Segment,
   { interval, burst }: Bucket,
   clock: Clock,
   { reason, service, before, after }: Told,
 ): void {
-  $.if($.at(maps.control, 0).readers.ne(0), () => {
-    $.lookup(maps.budgets, reason).match({
+  $.if($.at(control, 0).readers.ne(0), () => {
+    $.lookup(budgets, reason).match({
       some: (budget) => {
         const now = clock.exact($);
         const paid = budget.value;
         const start = $.select(paid.gt(now), paid, now);
         $.if(start.sub(now).le(interval * BigInt(burst - 1)), () => {
           budget.set({ value: start.add(interval) });
-          $.record(maps.events, SynEvent, (event) => {
+          $.record(events, SynEvent, (event) => {
             const words = (address: readonly Int<64>[]) => [address[0]!, address[1] ?? $.u64(0)] as const;
             const [from, to] = [words(source()), words(destination())];
             for (const index of [0, 1]) {

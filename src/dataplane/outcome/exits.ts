@@ -4,25 +4,46 @@ import {
   func,
   type Func,
   type Int,
+  perCpuArray,
   struct,
   u32,
+  u64,
   XDP,
   type XdpAction,
   type XdpBuilder,
 } from '../../ebpf/language.ts';
-import type { ProtectionMaps } from '../maps.ts';
-import { type Reason, type ReasonName, reasonOf, reasons, type VerdictName } from './reason.ts';
+import { mapGroup } from '../maps.ts';
+import { type Reason, REASON_NUMBERS, type VerdictName } from './verdict.ts';
 
 /** What became of the last frame, where it is written down. */
 export const Outcome = struct('outcome', { reason: u32, service: u32, before: u32, after: u32 });
 export const outcomeMap = arrayMap('outcome', { value: Outcome, maxEntries: 1, mmap: true });
 
-/** Ends a path for a reason: counts it, and gives the action that goes with it. */
-export type Leave = (reason: ReasonName) => XdpAction;
+/** The counters of a service, by the number of the reason: what happened, and behind it what would have happened in a dry run. */
+export const COUNTERS = REASON_NUMBERS * 2;
+
+/** Counters: row 0 for frames of no service or before their service was known, then a row for each service. Each frame adds one to one of them. */
+export const counterGroup = mapGroup({
+  specs: ({ policy }) => ({
+    // A row belongs to a service by name, so the names are in the map's: other services have other counters.
+    counters: perCpuArray(`counters_${digest(policy.services.map(({ name }) => name))}`, {
+      value: u64,
+      maxEntries: (policy.services.length + 1) * COUNTERS,
+    }),
+  }),
+});
+export type CounterMaps = ReturnType<typeof counterGroup.specs>;
+
+/** Six digits that tell lists of names apart (FNV-1a, 24 bits of it). */
+function digest(names: readonly string[]): string {
+  let hash = 0x811c_9dc5;
+  for (const byte of Buffer.from(names.join('\n'))) hash = Math.imul(hash ^ byte, 0x0100_0193) >>> 0;
+  return (hash >>> 8).toString(16).padStart(6, '0');
+}
 
 const ACTIONS: Record<VerdictName, XdpAction> = { pass: XDP.PASS, drop: XDP.DROP, answer: XDP.TX };
 
-function count<R>($: Builder<R>, { counters }: ProtectionMaps, index: Int<32> | number): void {
+function count<R>($: Builder<R>, { counters }: CounterMaps, index: Int<32> | number): void {
   $.lookup(counters, index).match({
     some: (counter) => {
       counter.ref('value').add(1);
@@ -30,32 +51,19 @@ function count<R>($: Builder<R>, { counters }: ProtectionMaps, index: Int<32> | 
   });
 }
 
-/** Reasons that most frames end for, in peace or under attack. */
-const OFTEN = new Set<ReasonName>([
-  'not-ip',
-  'not-tcp',
-  'not-syn',
-  'no-service',
-  'denied',
-  'verified',
-  'within-limit',
-  'challenged',
-]);
-
 /** How paths end. In a dry run everything passes, and what would have been is counted apart. */
 export class Exits {
   readonly dryRun: boolean;
+  readonly #outcome: boolean;
   readonly #count: Func<readonly [32], 32>;
   readonly #builder: XdpBuilder;
-  readonly #maps: ProtectionMaps;
-
-  readonly outcome: boolean;
+  readonly #maps: CounterMaps;
 
   /** `outcome` writes down each frame's reason, for who replays frames one by one. */
-  constructor($: XdpBuilder, maps: ProtectionMaps, dryRun: boolean, outcome: boolean) {
+  constructor($: XdpBuilder, maps: CounterMaps, dryRun: boolean, outcome: boolean) {
     this.#builder = $;
     this.#maps = maps;
-    this.outcome = outcome;
+    this.#outcome = outcome;
     this.#count = func('count', [32], 32, (inner, index) => {
       count(inner, maps, index);
       return 0;
@@ -63,31 +71,35 @@ export class Exits {
     this.dryRun = dryRun;
   }
 
-  readonly leave: Leave = (name) => {
-    const reason = reasonOf(name);
-    this.#writeDown(reason.index);
-    this.#add(reason.index + this.#shift(reason), OFTEN.has(name));
-    return this.dryRun ? XDP.PASS : ACTIONS[reason.verdict];
-  };
+  /** Counts the reason, for a service where one is known, and gives the action. */
+  leave({ number, verdict, often = false }: Reason, service?: Int<32> | number): XdpAction {
+    this.writeDown({ reason: number });
+    const index = number + (this.dryRun && verdict !== 'pass' ? REASON_NUMBERS : 0);
+    this.#add(service === undefined ? index : this.#row(service, index), often);
+    return this.dryRun ? XDP.PASS : ACTIONS[verdict];
+  }
 
-  /** Drops for one of several reasons. */
-  dropFor(index: Int<32>): XdpAction {
-    this.#writeDown(index);
-    this.#add(this.dryRun ? index.add(reasons.length) : index, true);
+  /** Drops for one of several reasons, by its number. */
+  drop(reason: Int<32>, service: Int<32> | number | undefined): XdpAction {
+    this.writeDown({ reason });
+    const index = this.dryRun ? reason.add(REASON_NUMBERS) : reason;
+    this.#add(service === undefined ? index : index.add(this.#row(service, 0)), true);
     return this.dryRun ? XDP.PASS : XDP.DROP;
+  }
+
+  /** Notes what became of the frame, where that is wanted. */
+  writeDown(values: Partial<Record<keyof (typeof Outcome)['fields'], Int<32> | number>>): void {
+    if (this.#outcome) this.#builder.at(outcomeMap, 0).set(values);
+  }
+
+  #row(service: Int<32> | number, index: number): Int<32> | number {
+    if (typeof service === 'number') return (service + 1) * COUNTERS + index;
+    return service.mul(COUNTERS).add(COUNTERS + index);
   }
 
   /** Counts in place where it is often: a call of a function costs as much as the counting. */
   #add(index: Int<32> | number, often: boolean): void {
     if (often) count(this.#builder, this.#maps, index);
     else this.#builder.invoke(this.#count, index);
-  }
-
-  #writeDown(reason: Int<32> | number): void {
-    if (this.outcome) this.#builder.at(outcomeMap, 0).set({ reason });
-  }
-
-  #shift({ verdict }: Reason): number {
-    return this.dryRun && verdict !== 'pass' ? reasons.length : 0;
   }
 }

@@ -12,9 +12,12 @@ import {
   struct,
   u32,
 } from '../../ebpf/language.ts';
+import { addressBytes, cidrContains, formatCidr } from '../../net/address.ts';
+import { networkCidrs } from '../../net/network-list.ts';
 import { AddressKey, addressKeyFor } from '../frame/address-key.ts';
-import type { ProtectionMaps } from '../maps.ts';
 import type { Address } from '../frame/parse.ts';
+import { type ListCapacity, mapGroup } from '../maps.ts';
+import { stage } from '../stage.ts';
 
 /** What a list says of an address. An allowed address is allowed, whatever denies it. */
 export const Listed = { NO: 0, ALLOW: 1, DENY: 2 } as const;
@@ -29,16 +32,7 @@ export const ROOT_ENTRIES = 65_536;
 /** Whether there is anything on the lists of each family. */
 export const ListState = struct('list_state', { listed4: u32, listed6: u32 });
 
-/** Room for blocks of both levels, and for IPv6 networks. */
-export interface ListCapacity {
-  readonly middle: number;
-  readonly leaf: number;
-  readonly networks6: number;
-}
-
-export const SMALL_LISTS: ListCapacity = { middle: 256, leaf: 1024, networks6: 1024 };
-
-export function listMaps({ middle, leaf, networks6 }: ListCapacity) {
+function listMaps({ middle, leaf, networks6 }: ListCapacity) {
   return {
     state: arrayMap('list_state', { value: ListState, maxEntries: 1 }),
     root: arrayMap('list_root', { value: OctetBlock, maxEntries: ROOT_ENTRIES / 256, mmap: true }),
@@ -48,8 +42,16 @@ export function listMaps({ middle, leaf, networks6 }: ListCapacity) {
   };
 }
 
+export type ListMaps = ReturnType<typeof listMaps>;
+
+/** What they hold at first is nothing; user space fills them from the policy and its files. */
+export const listGroup = mapGroup({
+  specs: (given) => ({ lists: listMaps(given.lists) }),
+  contents: ({ lists: maps }) => Object.values(maps).map((map) => ({ map, entries: [] })),
+});
+
 /** What the lists say of a source, a `Listed`. */
-export function listed<R>($: Builder<R>, { lists }: ProtectionMaps, source: Address, family: 4 | 6): Int<32> {
+function listed<R>($: Builder<R>, lists: ListMaps, source: Address, family: 4 | 6): Int<32> {
   const found = $.let($.u32(Listed.NO));
   const state = $.at(lists.state, 0);
   $.if((family === 4 ? state.listed4 : state.listed6).ne(0), () => {
@@ -66,7 +68,7 @@ export function listed<R>($: Builder<R>, { lists }: ProtectionMaps, source: Addr
 }
 
 /** The address as it lies in memory: its first octet is the lowest in the register. */
-function walk<R>($: Builder<R>, lists: ProtectionMaps['lists'], address: Int<32>, found: IntVariable<32>): void {
+function walk<R>($: Builder<R>, lists: ListMaps, address: Int<32>, found: IntVariable<32>): void {
   $.lookup(lists.root, address.and(0xff)).match({
     some: (block) => {
       found.set(block.entries.at(address.shr(8).and(0xff)));
@@ -89,3 +91,28 @@ function walk<R>($: Builder<R>, lists: ProtectionMaps['lists'], address: Int<32>
     });
   });
 }
+
+export const lists = stage({
+  name: 'lists',
+  decides: 'Lists: an allowed source passes, a denied one is dropped.',
+  reasons: {
+    allowed: { number: 4, verdict: 'pass', description: 'from a source on the allow list' },
+    denied: { number: 18, verdict: 'drop', often: true, description: 'from a source on the deny list' },
+  },
+  maps: [listGroup],
+  reads: ['lists'],
+  build($, { source, family }, context) {
+    const found = listed($, context.maps.lists, source, family);
+    $.if(found.eq(Listed.ALLOW), () => context.leave(lists.reasons.allowed));
+    $.if(found.eq(Listed.DENY), () => context.end(lists.reasons.denied));
+  },
+  explain({ frame: { ip }, lists: given }) {
+    if (!ip) return '';
+    const source = addressBytes(ip.src);
+    const hits = (['allow', 'deny'] as const).flatMap((action) => {
+      const network = networkCidrs(given[action]).find((cidr) => cidrContains(cidr, source));
+      return network ? [`${action} has ${formatCidr(network)}`] : [];
+    });
+    return `source ${ip.src}: ${hits.join(', ') || 'on no list'}`;
+  },
+});

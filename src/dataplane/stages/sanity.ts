@@ -2,10 +2,40 @@
 import type { Builder, Condition, Int } from '../../ebpf/language.ts';
 import { TCP_FLAG } from '../../net/headers.ts';
 import { isWholeSum } from '../../net/checksum.ts';
-import type { SanityCheck } from '../../policy/sanity.ts';
+import { type SanityCheck, sanityChecks } from '../../policy/sanity.ts';
+import { handOver } from '../context.ts';
 import type { Segment } from '../frame/parse.ts';
-import { reasonOf } from '../outcome/reason.ts';
-import { Present, type SynOptions } from '../frame/syn-options.ts';
+import { parseSynOptions, Present, type SynOptions } from '../frame/syn-options.ts';
+import type { ReasonDefinition } from '../outcome/verdict.ts';
+import { stage } from '../stage.ts';
+import { parse } from './parse.ts';
+
+/** What the options of the SYN say. */
+export const Options = handOver<SynOptions>('the options of the SYN');
+
+const NUMBERS: Record<SanityCheck, number> = {
+  'syn-fin': 19,
+  'syn-rst': 20,
+  'syn-urg': 21,
+  'syn-payload': 22,
+  'syn-ack-number': 23,
+  'syn-fragment': 24,
+  'null-port': 25,
+  land: 26,
+  'bad-source': 27,
+  'bad-options': 28,
+  'ip-checksum': 29,
+  hping: 30,
+  masscan: 31,
+  zmap: 32,
+  mirai: 33,
+};
+const definitions = Object.fromEntries(
+  (Object.keys(NUMBERS) as SanityCheck[]).map((name) => [
+    name,
+    { number: NUMBERS[name], verdict: 'drop', description: sanityChecks[name] },
+  ]),
+) as Record<SanityCheck, ReasonDefinition>;
 
 type Build = <R>($: Builder<R>, segment: Segment, options: SynOptions) => Condition | undefined;
 
@@ -104,7 +134,7 @@ function suspicion<R>($: Builder<R>, names: readonly SanityCheck[], segment: Seg
 }
 
 /** The reason to drop this SYN, or 0: of several, the one that comes first in the list. */
-export function sanityReason<R>(
+function sanityReason<R>(
   $: Builder<R>,
   checks: ReadonlySet<SanityCheck>,
   segment: Segment,
@@ -117,9 +147,28 @@ export function sanityReason<R>(
       const condition = CHECKS[name]($, segment, options);
       if (!condition) continue;
       $.if(condition, () => {
-        reason.set(reasonOf(name).index);
+        reason.set(NUMBERS[name]);
       });
     }
   });
   return reason;
 }
+
+export const sanity = stage({
+  name: 'sanity',
+  decides:
+    'Sanity checks: a SYN that no real client sends is dropped. Options that reach over the end of the segment, too.',
+  reasons: definitions,
+  maps: [],
+  reads: ['sanity'],
+  build($, segment, context) {
+    const options = parseSynOptions($, context.packet, segment, (name) => context.leave(parse.reasons[name]));
+    context.give(Options, options);
+    const reason = sanityReason($, context.policy.sanity, segment, options);
+    $.if(reason.ne(0), () => context.drop(reason));
+  },
+  explain: ({ frame: { tcp, payloadLength } }) =>
+    tcp
+      ? `window ${String(tcp.window)}, seq ${String(tcp.seq)}, ack ${String(tcp.ack)}, options ${tcp.options.map(({ kind }) => kind).join(' ') || 'none'}, payload ${String(payloadLength)}`
+      : '',
+});

@@ -1,14 +1,17 @@
 /** Which service a SYN is for, and what holds there. */
 import type { Builder, Condition, Int } from '../../ebpf/language.ts';
-import type { Cidr } from '../../net/address.ts';
-import type { ChallengeMode, Policy, Service } from '../../policy/policy.ts';
-import { leadingMask } from '../state/hash.ts';
-import type { ProtectionMaps } from '../maps.ts';
-import type { MeterBucket } from '../state/meter.ts';
-import { bucketTicks, tickShifts } from '../state/ticks.ts';
+import { type Cidr, formatCidr } from '../../net/address.ts';
+import type { Policy, Service } from '../../policy/policy.ts';
+import { formatPorts } from '../../policy/units.ts';
+import { handOver } from '../context.ts';
 import type { Segment } from '../frame/parse.ts';
-import { lookUpService } from '../state/service-classes.ts';
-import { inlined, NO_SERVICE, type ServicePolicyValue, MODES } from '../state/service-policy.ts';
+import { stage } from '../stage.ts';
+import { leadingMask } from '../state/hash.ts';
+import { classGroup, type ClassMaps, lookUpService } from '../state/service-classes.ts';
+import { inlined, NO_SERVICE, servicePolicyGroup, type ServiceValues, serviceValues } from '../state/service-policy.ts';
+
+/** What holds for the service that the SYN is for. */
+export const Served = handOver<ServiceValues>('the service of the SYN');
 
 function addressIn(words: readonly Int<64>[], { address, bits }: Cidr): Condition {
   const bytes = Buffer.alloc(words.length * 8);
@@ -45,17 +48,17 @@ function serves({ addresses, ports }: Service, { destination, tcp, family }: Seg
 }
 
 /** The number of the first service that a segment is for, or NO_SERVICE; a plain number where there is only one answer. */
-export function serviceIndex<R>(
+function serviceIndex<R>(
   $: Builder<R>,
-  policy: Policy,
+  policy: Pick<Policy, 'services'>,
   segment: Segment,
-  maps: ProtectionMaps,
+  classes: ClassMaps | undefined,
 ): Int<32> | number {
   const { services } = policy;
   if (services.length === 1 && services[0]!.addresses.length === 0 && services[0]!.ports.length === 0) return 0;
   const index = $.let($.u32(NO_SERVICE));
   if (!inlined(policy)) {
-    lookUpService($, maps.classes!, segment, index);
+    lookUpService($, classes!, segment, index);
     return index;
   }
   // The first that fits decides, so it is written last.
@@ -70,73 +73,30 @@ export function serviceIndex<R>(
   return index;
 }
 
-/** What holds for a service: numbers that are known while building where every service has the same, and from a map otherwise. */
-export interface ServiceValues {
-  readonly index: Int<32> | number;
-  readonly source: MeterBucket | undefined;
-  readonly prefixes: readonly (MeterBucket | undefined)[];
-  /** In nanoseconds. */
-  readonly service: { readonly price: Int<64> | bigint; readonly credit: Int<64> | bigint } | undefined;
-  readonly verified: MeterBucket;
-  readonly mode: ChallengeMode | Int<32>;
-}
-
-/** Every service's values in the units of the data plane. */
-export function servicePolicies(policy: Policy): ServicePolicyValue[] {
-  const shifts = tickShifts(policy.services);
-  const off = { price: 0, credit: 0 };
-  return policy.services.map(({ limits, challenge }) => {
-    const { service } = limits;
-    return {
-      source: limits.source ? bucketTicks(limits.source, shifts.source) : off,
-      prefixes: shifts.prefixes.map((shift, at) =>
-        limits.prefixes[at] ? bucketTicks(limits.prefixes[at], shift) : off,
-      ),
-      verified: bucketTicks(limits.verified, shifts.verified),
-      servicePrice: service ? service.interval : 0n,
-      serviceCredit: service ? service.interval * BigInt(service.burst) : 0n,
-      mode: MODES.indexOf(challenge),
-    };
-  });
-}
-
-export function serviceValues<R>(
-  $: Builder<R>,
-  policy: Policy,
-  maps: ProtectionMaps,
-  index: Int<32> | number,
-  none: () => R,
-): ServiceValues {
-  const all = servicePolicies(policy);
-  const [first] = all;
-  if (!maps.policies) {
-    const { source, prefixes, verified, servicePrice, serviceCredit, mode } = first!;
-    const bucket = (given: { price: number; credit: number }): MeterBucket | undefined =>
-      given.price === 0 ? undefined : given;
-    return {
-      index,
-      source: bucket(source),
-      prefixes: prefixes.map(bucket),
-      service: servicePrice === 0n ? undefined : { price: servicePrice, credit: serviceCredit },
-      verified,
-      mode: MODES[mode]!,
-    };
-  }
-  const values = $.lookup(maps.policies, index).orExit(none);
-  const used = (test: (one: ServicePolicyValue) => boolean): boolean => all.some(test);
-  return {
-    index,
-    source: used(({ source }) => source.price !== 0)
-      ? { price: values.sourcePrice, credit: values.sourceCredit }
-      : undefined,
-    prefixes: first!.prefixes.map((_, at) => ({
-      price: values.prefixPrice.at(at),
-      credit: values.prefixCredit.at(at),
-    })),
-    service: used(({ servicePrice }) => servicePrice !== 0n)
-      ? { price: values.servicePrice, credit: values.serviceCredit }
-      : undefined,
-    verified: { price: values.verifiedPrice, credit: values.verifiedCredit },
-    mode: values.mode,
-  };
-}
+export const service = stage({
+  name: 'service',
+  decides: 'Services: a SYN for none of them passes.',
+  reasons: {
+    'no-service': {
+      number: 5,
+      verdict: 'pass',
+      often: true,
+      description: 'a SYN for an address or port that is not protected',
+    },
+  },
+  maps: [classGroup, servicePolicyGroup],
+  reads: ['services'],
+  build($, segment, context) {
+    const { policy, maps } = context;
+    const none = () => context.leave(service.reasons['no-service']);
+    const index = serviceIndex($, policy, segment, maps.classes);
+    if (typeof index !== 'number') $.if(index.eq(NO_SERVICE), none);
+    const values = serviceValues($, policy, maps, index, none);
+    context.enterService(index);
+    context.give(Served, values);
+  },
+  explain: ({ service: found, frame: { ip, tcp } }) =>
+    found
+      ? `${found.name}: ports ${formatPorts(found.ports) || 'all'}, addresses ${found.addresses.map(formatCidr).join(', ') || 'all'}`
+      : `${ip?.dst ?? ''} port ${String(tcp?.dest ?? '')} is no service`,
+});

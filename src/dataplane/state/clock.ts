@@ -1,4 +1,5 @@
 import { arrayMap, type Builder, type Int, u64 } from '../../ebpf/language.ts';
+import type { Bucket, Policy } from '../../policy/policy.ts';
 
 /** Where the program takes the time from, in nanoseconds. Tests and replay set it. */
 export interface Clock {
@@ -31,3 +32,14 @@ export const clockFromMap: Clock = {
   coarse: ($) => $.at(settableClock, 0).value,
   exact: ($) => $.at(settableClock, 0).value,
 };
+
+/** A bucket that takes less than this to refill needs the exact clock: the coarse one is up to 20 ms old (two ticks where CONFIG_HZ=100). */
+const COARSE_FROM = 1_000_000_000n;
+
+/** Whether the coarse clock is exact enough for every limit. */
+export function coarseSuffices({ services }: Pick<Policy, 'services'>): boolean {
+  const long = ({ interval, burst }: Bucket): boolean => interval * BigInt(burst) >= COARSE_FROM;
+  return services.every(({ limits }) =>
+    [limits.source, limits.service, limits.verified, ...limits.prefixes].every((bucket) => !bucket || long(bucket)),
+  );
+}

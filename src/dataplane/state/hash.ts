@@ -1,12 +1,25 @@
-import type { Builder, Int } from '../../ebpf/language.ts';
-import type { ProtectionMaps } from '../maps.ts';
+import { array, arrayMap, type Builder, type Int, struct, u64 } from '../../ebpf/language.ts';
+import { mapGroup } from '../maps.ts';
+
+/** Secrets: random at the first start, kept across reloads. Four of two words for cookies, in turn, so that those not in use can change. */
+export const Keys = struct('keys', {
+  hashStart: u64,
+  hashMultiplier: u64,
+  hashFinish: u64,
+  cookie: array(u64, 8),
+});
+
+export const keyGroup = mapGroup({
+  specs: () => ({ keys: arrayMap('keys', { value: Keys, maxEntries: 1 }) }),
+});
+export type KeyMaps = ReturnType<typeof keyGroup.specs>;
 
 /**
  * A keyed hash of 64-bit words: multiplication by secret odd numbers, with the upper half folded into the lower in between. Its
  * results are never seen from outside, so an attacker cannot look for sources that share a cell; what can be seen from outside
  * (cookies) is made with SipHash.
  */
-export function keyedHash<R>($: Builder<R>, { keys }: ProtectionMaps, words: readonly Int<64>[]): Int<64> {
+export function keyedHash<R>($: Builder<R>, { keys }: KeyMaps, words: readonly Int<64>[]): Int<64> {
   const secret = $.at(keys, 0);
   const multiplier = secret.hashMultiplier;
   let hash = secret.hashStart;

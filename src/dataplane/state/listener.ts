@@ -4,11 +4,19 @@
  *
  *     | 63 .. 32 part of the hash of address and port | 31 .. 1 until, in units of 2^24 ns | 0 listening |
  */
-import { type Builder, type Int, type Packet, type Socket, TCP_LISTEN } from '../../ebpf/language.ts';
-import { keyedHash } from './hash.ts';
-import { LISTENERS, type ProtectionMaps } from '../maps.ts';
+import { arrayMap, type Builder, type Int, type Packet, type Socket, TCP_LISTEN, u64 } from '../../ebpf/language.ts';
+import { mapGroup } from '../maps.ts';
+import { type KeyMaps, keyedHash } from './hash.ts';
 import type { Segment } from '../frame/parse.ts';
 import { socketTuple } from '../frame/socket-tuple.ts';
+
+/** Places where it is remembered for a moment whether somebody listens on an address and port. */
+const LISTENERS = 4096;
+
+export const listenerGroup = mapGroup({
+  specs: () => ({ listeners: arrayMap('listeners', { value: u64, maxEntries: LISTENERS, mmap: true }) }),
+});
+export type ListenerMaps = ReturnType<typeof listenerGroup.specs>;
 
 const UNIT_SHIFT = 24;
 const UNTIL_MASK = 0x7fff_ffff;
@@ -19,7 +27,7 @@ const LIFETIME = 15;
 export function listening<R>(
   $: Builder<R>,
   packet: Packet<R>,
-  maps: ProtectionMaps,
+  maps: ListenerMaps & KeyMaps,
   { destination, tcp, family }: Segment,
   now: Int<64>,
   refresh: (socket: Socket<R>) => void = () => {},

@@ -2,17 +2,56 @@
  * A token bucket for each of any number of keys, in fixed memory and fixed time: a count-min sketch of GCRA cells.
  *
  * A key has two cells in one cache line. What it owes is the smaller of the two, so it is judged too hard only where both
- * cells are shared with busy keys; a SYN that may come raises both to what it owes now, and no further (conservative update).
- * A SYN that may not come writes nothing. Cells change by compare-and-exchange, so no two CPUs spend the same token.
+ * cells are shared with busy keys; a SYN within the limit raises both to what it owes now, and no further (conservative update).
+ * A rejected SYN writes nothing. Cells change by compare-and-exchange, so no two CPUs spend the same token.
  */
-import type { Builder, Int, IntVariable } from '../../ebpf/language.ts';
-import { CELLS_PER_LINE, type MeterMap } from '../maps.ts';
+import {
+  array,
+  arrayMap,
+  type Builder,
+  type Int,
+  type IntVariable,
+  type MapSpec,
+  struct,
+  u32,
+} from '../../ebpf/language.ts';
+import { mapGroup } from '../maps.ts';
+import { tickShifts } from './ticks.ts';
+
+/** Cells of a meter that share a cache line: each source has one of the first eight and one of the others. */
+export const CELLS_PER_LINE = 16;
+
+/**
+ * A line of a meter. A cell is the theoretical arrival time of GCRA (ITU-T I.371) in ticks, modulo 2^32: the time until which
+ * what came is paid for. A cell further ahead of the clock than a full bucket is one that the clock has overtaken, and empty.
+ */
+export const MeterLine = struct('meter_line', { cells: array(u32, CELLS_PER_LINE) });
+export type MeterMap = MapSpec<typeof u32, typeof MeterLine, 'array'>;
+
+/** One meter for sources, and one for each length of prefix. Cells of other ticks mean something else, so ticks are in the name. */
+export const meterGroup = mapGroup({
+  specs: ({ policy: { services, cells } }) => {
+    const shifts = tickShifts(services);
+    const meterMap = (name: string, shift: number): MeterMap =>
+      // Mapped arrays begin on a page, so that no line straddles two of the cache's.
+      arrayMap(`${name}_${String(shift)}`, { value: MeterLine, maxEntries: cells / CELLS_PER_LINE, mmap: true });
+    return {
+      meters: {
+        source: meterMap('meter_src', shifts.source),
+        prefixes: services[0]!.limits.prefixes.map(({ family, bits }, at) =>
+          meterMap(`meter_v${String(family)}_${String(bits)}`, shifts.prefixes[at]!),
+        ),
+      },
+    };
+  },
+});
+export type MeterMaps = ReturnType<typeof meterGroup.specs>;
 
 /** A bucket in the ticks of its meter; numbers that are known while building, or not. */
 export interface MeterBucket {
   /** What a SYN costs. */
   readonly price: Int<32> | number;
-  /** How far ahead of the clock the cell may be for a SYN to come: the price of all tokens but one. */
+  /** How far ahead of the clock the cell may be for a SYN to pass: the price of all tokens but one. */
   readonly credit: Int<32> | number;
 }
 

@@ -6,9 +6,10 @@
 import { arrayMap, type Builder, type IntVariable, lpmTrie, u16, u32 } from '../../ebpf/language.ts';
 import { type Cidr, cidrContains } from '../../net/address.ts';
 import type { Policy } from '../../policy/policy.ts';
-import { AddressKey, addressKeyFor } from '../frame/address-key.ts';
+import { AddressKey, addressKey, addressKeyFor } from '../frame/address-key.ts';
 import type { Segment } from '../frame/parse.ts';
-import { NO_SERVICE } from './service-policy.ts';
+import { mapGroup } from '../maps.ts';
+import { inlined, NO_SERVICE } from './service-policy.ts';
 
 const PORTS = 65_536;
 
@@ -37,7 +38,7 @@ class Classes {
   }
 }
 
-export function serviceClasses({ services }: Policy): ServiceClasses {
+export function serviceClasses({ services }: Pick<Policy, 'services'>): ServiceClasses {
   const portClasses = new Classes();
   const named: number[][] = Array.from({ length: PORTS }, () => []);
   services.forEach(({ ports }, index) => {
@@ -78,7 +79,7 @@ export function serviceClasses({ services }: Policy): ServiceClasses {
   };
 }
 
-export function classMaps(classes: ServiceClasses) {
+function classMaps(classes: ServiceClasses) {
   const { addresses, table } = classes;
   return {
     classes,
@@ -89,6 +90,23 @@ export function classMaps(classes: ServiceClasses) {
 }
 
 export type ClassMaps = ReturnType<typeof classMaps>;
+
+export const classGroup = mapGroup({
+  specs: ({ policy }): { readonly classes: ClassMaps | undefined } => ({
+    classes: inlined(policy) ? undefined : classMaps(serviceClasses(policy)),
+  }),
+  contents: ({ classes }) =>
+    classes
+      ? [
+          { map: classes.ports, entries: [...classes.classes.ports.entries()] },
+          { map: classes.table, entries: [...classes.classes.table.entries()] },
+          {
+            map: classes.addresses,
+            entries: classes.classes.addresses.map(([cidr, value]) => [addressKey(cidr), value]),
+          },
+        ]
+      : [],
+});
 
 export function lookUpService<R>(
   $: Builder<R>,

@@ -5,15 +5,42 @@
  * A SYN that finds no token switches challenges on. From then on the SYNs that come are charged at twice the price, so
  * `challengeUntil` stays ahead of the clock while more than half the rate comes, and falls behind it, which is off, `HOLD` after.
  */
-import type { Builder, Int, View } from '../../ebpf/language.ts';
+import {
+  arrayMap,
+  type Builder,
+  bytes,
+  type Int,
+  perCpuArray,
+  struct,
+  u32,
+  u64,
+  type View,
+} from '../../ebpf/language.ts';
 import type { Policy } from '../../policy/policy.ts';
-import type { ProtectionMaps, ServiceState } from '../maps.ts';
-import type { ServiceValues } from '../stages/service.ts';
+import { mapGroup } from '../maps.ts';
+import type { ServiceBucket } from './service-policy.ts';
+
+/** A service under way, on a line of its own: its bucket in nanoseconds of GCRA, and until when all its SYNs are challenged. */
+export const ServiceState = struct('service_state', { paid: u64, challengeUntil: u64, spare: bytes(48) });
+/** A CPU's own part of it: tokens that it took from the bucket beforehand, and SYNs that it has not reported yet. */
+export const ServiceShare = struct('service_share', { tokens: u32, pending: u32 });
+
+export const serviceStateGroup = mapGroup({
+  specs: ({ policy: { services } }) => ({
+    services: arrayMap('services', { value: ServiceState, maxEntries: services.length, mmap: true }),
+    shares: perCpuArray('shares', { value: ServiceShare, maxEntries: services.length }),
+  }),
+  contents: ({ services, shares }) => [
+    { map: services, entries: [] },
+    { map: shares, entries: [] },
+  ],
+});
+export type ServiceStateMaps = ReturnType<typeof serviceStateGroup.specs>;
 
 /** Tokens that a CPU takes at once, at most: an eighth of the smallest bucket, so that what idle CPUs hold matters little. */
 const LARGEST_BATCH = 64;
 
-export function batchOf({ services }: Policy): number {
+export function batchOf({ services }: Pick<Policy, 'services'>): number {
   const bursts = services.flatMap(({ limits }) => (limits.service ? [limits.service.burst] : []));
   return Math.max(1, Math.min(LARGEST_BATCH, ...bursts.map((burst) => Math.floor(burst / 8))));
 }
@@ -21,14 +48,12 @@ export function batchOf({ services }: Policy): number {
 const HOLD = 10_000_000_000n;
 const MAX_TRIES = 4;
 
-type ServiceBucket = NonNullable<ServiceValues['service']>;
-
 type State = View<(typeof ServiceState)['fields']>;
 
 /** The state of a service; that of an only one is at a fixed place. */
 function withState<R>(
   $: Builder<R>,
-  { services }: ProtectionMaps,
+  { services }: ServiceStateMaps,
   index: Int<32> | number,
   use: (state: State) => void,
 ): void {
@@ -39,7 +64,7 @@ function withState<R>(
 /** Whether the service's SYNs are all to be challenged; while they are, this one is counted. */
 export function challenging<R>(
   $: Builder<R>,
-  maps: ProtectionMaps,
+  maps: ServiceStateMaps,
   index: Int<32> | number,
   { price }: ServiceBucket,
   batch: number,
@@ -83,7 +108,7 @@ export function challenging<R>(
  */
 export function serviceIsEmpty<R>(
   $: Builder<R>,
-  maps: ProtectionMaps,
+  maps: ServiceStateMaps,
   index: Int<32> | number,
   { price, credit }: ServiceBucket,
   batch: number,
@@ -125,7 +150,7 @@ function turnOn<R>($: Builder<R>, state: State, now: Int<64>, switchOn: Int<32> 
 /** Takes a token of the service. Gives 1 where there is none; `switchOn` then turns challenges on. */
 export function overService<R>(
   $: Builder<R>,
-  maps: ProtectionMaps,
+  maps: ServiceStateMaps,
   index: Int<32> | number,
   { price, credit }: ServiceBucket,
   batch: number,

@@ -1,6 +1,11 @@
-/** What services look like in maps. */
-import { array, struct, u32, u64 } from '../../ebpf/language.ts';
+/** What holds for a service: constants of the program where every service has the same, and from a map otherwise. */
+import { array, arrayMap, type Builder, type Infer, type Int, struct, u32, u64 } from '../../ebpf/language.ts';
 import type { ChallengeMode, Policy } from '../../policy/policy.ts';
+import { mapGroup } from '../maps.ts';
+import type { MeterBucket } from './meter.ts';
+import { bucketTicks, tickShifts } from './ticks.ts';
+
+type Services = Pick<Policy, 'services'>;
 
 /** What `serviceIndex` gives where no service fits. */
 export const NO_SERVICE = 0xffff;
@@ -25,7 +30,7 @@ export const ServicePolicy = struct('service_policy', {
 });
 
 /** The same while it is made. */
-export interface ServicePolicyValue {
+interface ServicePolicyValue {
   readonly source: { readonly price: number; readonly credit: number };
   readonly prefixes: readonly { readonly price: number; readonly credit: number }[];
   readonly verified: { readonly price: number; readonly credit: number };
@@ -37,13 +42,116 @@ export interface ServicePolicyValue {
 /** Up to so many comparisons are written into the program; beyond, look-ups whose cost does not grow decide. */
 const INLINE_COMPARISONS = 12;
 
-export function inlined({ services }: Policy): boolean {
+export function inlined({ services }: Services): boolean {
   return services.reduce((sum, { ports, addresses }) => sum + ports.length + addresses.length, 0) <= INLINE_COMPARISONS;
 }
 
 /** Whether services differ in more than what they are for. */
-export function differ({ services }: Policy): boolean {
+export function differ({ services }: Services): boolean {
   const shape = ({ limits, challenge }: Policy['services'][number]): string =>
     JSON.stringify([limits, challenge], (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
   return new Set(services.map(shape)).size > 1;
+}
+
+/** The bucket of a service itself, in nanoseconds. */
+export interface ServiceBucket {
+  readonly price: Int<64> | bigint;
+  readonly credit: Int<64> | bigint;
+}
+
+/** What the program knows of a service. */
+export interface ServiceValues {
+  readonly index: Int<32> | number;
+  readonly source: MeterBucket | undefined;
+  readonly prefixes: readonly (MeterBucket | undefined)[];
+  readonly service: ServiceBucket | undefined;
+  readonly verified: MeterBucket;
+  readonly mode: ChallengeMode | Int<32>;
+}
+
+/** Every service's values in the units of the data plane. */
+function servicePolicies(policy: Services): ServicePolicyValue[] {
+  const shifts = tickShifts(policy.services);
+  const off = { price: 0, credit: 0 };
+  return policy.services.map(({ limits, challenge }) => {
+    const { service } = limits;
+    return {
+      source: limits.source ? bucketTicks(limits.source, shifts.source) : off,
+      prefixes: shifts.prefixes.map((shift, at) =>
+        limits.prefixes[at] ? bucketTicks(limits.prefixes[at], shift) : off,
+      ),
+      verified: bucketTicks(limits.verified, shifts.verified),
+      servicePrice: service ? service.interval : 0n,
+      serviceCredit: service ? service.interval * BigInt(service.burst) : 0n,
+      mode: MODES.indexOf(challenge),
+    };
+  });
+}
+
+/** Where services differ: their values by number. */
+export const servicePolicyGroup = mapGroup({
+  specs: ({ policy }) => ({
+    policies: differ(policy)
+      ? arrayMap('policies', { value: ServicePolicy, maxEntries: policy.services.length })
+      : undefined,
+  }),
+  contents: ({ policies }, { policy }) =>
+    policies ? [{ map: policies, entries: servicePolicies(policy).map((value, index) => [index, inMap(value)]) }] : [],
+});
+export type PolicyMaps = ReturnType<typeof servicePolicyGroup.specs>;
+
+function inMap({ source, prefixes, verified, ...rest }: ServicePolicyValue): Infer<typeof ServicePolicy> {
+  const four = (pick: (bucket: ServicePolicyValue['source']) => number): number[] =>
+    Array.from({ length: MAX_PREFIXES }, (_, at) => (prefixes[at] ? pick(prefixes[at]) : 0));
+  return {
+    ...rest,
+    sourcePrice: source.price,
+    sourceCredit: source.credit,
+    verifiedPrice: verified.price,
+    verifiedCredit: verified.credit,
+    prefixPrice: four(({ price }) => price),
+    prefixCredit: four(({ credit }) => credit),
+    spare: 0,
+  };
+}
+
+export function serviceValues<R>(
+  $: Builder<R>,
+  policy: Services,
+  maps: PolicyMaps,
+  index: Int<32> | number,
+  none: () => R,
+): ServiceValues {
+  const all = servicePolicies(policy);
+  const [first] = all;
+  if (!maps.policies) {
+    const { source, prefixes, verified, servicePrice, serviceCredit, mode } = first!;
+    const bucket = (given: { price: number; credit: number }): MeterBucket | undefined =>
+      given.price === 0 ? undefined : given;
+    return {
+      index,
+      source: bucket(source),
+      prefixes: prefixes.map(bucket),
+      service: servicePrice === 0n ? undefined : { price: servicePrice, credit: serviceCredit },
+      verified,
+      mode: MODES[mode]!,
+    };
+  }
+  const values = $.lookup(maps.policies, index).orExit(none);
+  const used = (test: (one: ServicePolicyValue) => boolean): boolean => all.some(test);
+  return {
+    index,
+    source: used(({ source }) => source.price !== 0)
+      ? { price: values.sourcePrice, credit: values.sourceCredit }
+      : undefined,
+    prefixes: first!.prefixes.map((_, at) => ({
+      price: values.prefixPrice.at(at),
+      credit: values.prefixCredit.at(at),
+    })),
+    service: used(({ servicePrice }) => servicePrice !== 0n)
+      ? { price: values.servicePrice, credit: values.serviceCredit }
+      : undefined,
+    verified: { price: values.verifiedPrice, credit: values.verifiedCredit },
+    mode: values.mode,
+  };
 }

@@ -2,7 +2,8 @@
  * The IPv4 lists as the tables that the program walks (`lists.ts`). Tables are made anew for each first half of an address that
  * a change touches, in blocks that nobody looks at yet, and come into force with one store to the root.
  */
-import { FIRST_BLOCK, type ListCapacity, Listed, ROOT_ENTRIES } from '../../dataplane/stages/lists.ts';
+import type { ListCapacity } from '../../dataplane/maps.ts';
+import { FIRST_BLOCK, Listed, ROOT_ENTRIES } from '../../dataplane/stages/lists.ts';
 
 /** Where the tables lie: memory of the kernel's maps, or anything of that size. */
 export interface ListMemory {

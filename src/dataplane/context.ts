@@ -1,0 +1,117 @@
+import { DslError, type Int, type XdpAction, type XdpBuilder, type XdpPacket } from '../ebpf/language.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Challenger } from './cookie/challenger.ts';
+import type { Segment } from './frame/parse.ts';
+import { type EventMaps, emitEvent } from './outcome/events.ts';
+import type { CounterMaps, Exits } from './outcome/exits.ts';
+import type { Reason } from './outcome/verdict.ts';
+import { type Clock, coarseSuffices } from './state/clock.ts';
+import { NO_SERVICE } from './state/service-policy.ts';
+
+/** What a stage hands to those after it. */
+export interface HandOver<T> {
+  readonly what: string;
+  /** Never there: it holds the type. */
+  readonly type?: T;
+}
+
+export function handOver<T>(what: string): HandOver<T> {
+  return Object.freeze({ what });
+}
+
+/** A source's cell before and after this SYN, in ticks; 0 where its bucket was not asked. */
+export interface Cell {
+  readonly before: Int<32> | number;
+  readonly after: Int<32> | number;
+}
+
+const NOT_ASKED: Cell = { before: 0, after: 0 };
+
+/** What is the same on every path of a program. */
+export interface Common {
+  readonly policy: Policy;
+  readonly maps: EventMaps & CounterMaps;
+  readonly clock: Clock;
+  /** How SYNs can be challenged; they are not where this is left out. */
+  readonly challenger: Challenger | undefined;
+  readonly exits: Exits;
+}
+
+/** What a stage builds with, beside the segment: the way out, and what the stages before it gave. One for each path of the program. */
+export class Context<Maps = unknown, Reads = Policy> {
+  readonly policy: Reads;
+  readonly maps: Maps;
+  readonly packet: XdpPacket;
+  readonly clock: Clock;
+  readonly challenger: Challenger | undefined;
+  readonly dryRun: boolean;
+  readonly #common: Common;
+  readonly #builder: XdpBuilder;
+  readonly #segment: Segment;
+  readonly #given = new Map<HandOver<unknown>, unknown>();
+  #service: Int<32> | number | undefined;
+  #now: Int<64> | undefined;
+
+  constructor($: XdpBuilder, packet: XdpPacket, segment: Segment, common: Common) {
+    this.policy = common.policy as Reads;
+    this.maps = common.maps as Maps;
+    this.packet = packet;
+    this.clock = common.clock;
+    this.challenger = common.challenger;
+    this.dryRun = common.policy.dryRun;
+    this.#common = common;
+    this.#builder = $;
+    this.#segment = segment;
+  }
+
+  /** Hands a value to the stages after this one. */
+  give<T>(what: HandOver<T>, value: T): void {
+    this.#given.set(what, value);
+  }
+
+  /** What a stage before this one gave. @throws DslError where none did. */
+  take<T>(what: HandOver<T>): T {
+    if (!this.#given.has(what))
+      throw new DslError(
+        `build the pipeline: no stage before this one gives ${what.what}; change the order of its list`,
+      );
+    return this.#given.get(what) as T;
+  }
+
+  /** From here on frames are for this service: they are counted and told of as its own. */
+  enterService(index: Int<32> | number): void {
+    this.#service = index;
+  }
+
+  /** The time in nanoseconds, read where it is first asked for; as coarse as the limits allow. */
+  get now(): Int<64> {
+    const { clock, policy } = this.#common;
+    this.#now ??= coarseSuffices(policy) ? clock.coarse(this.#builder) : clock.exact(this.#builder);
+    return this.#now;
+  }
+
+  /** Ends a path for a reason: counts it, and gives the action that goes with it. */
+  leave(reason: Reason): XdpAction {
+    return this.#common.exits.leave(reason, this.#service);
+  }
+
+  /** The same, and tells readers of the SYN. */
+  end(reason: Reason, cell: Cell = NOT_ASKED): XdpAction {
+    this.tell(reason.number, cell);
+    return this.leave(reason);
+  }
+
+  /** Drops for one of several reasons, by its number, and tells readers of the SYN. */
+  drop(reason: Int<32>, cell: Cell = NOT_ASKED): XdpAction {
+    this.tell(reason, cell);
+    return this.#common.exits.drop(reason, this.#service);
+  }
+
+  /** Tells readers what becomes of the SYN. */
+  tell(reason: Int<32> | number, { before, after }: Cell = NOT_ASKED): void {
+    const { exits, maps, policy, clock } = this.#common;
+    const service = this.#service ?? NO_SERVICE;
+    exits.writeDown({ service, before, after });
+    emitEvent(this.#builder, maps, this.#segment, policy.events, clock, { reason, service, before, after });
+  }
+}

@@ -1,0 +1,171 @@
+/** Challenges: a SYN is answered in place of the server, in a way that only a real client takes further. */
+import { type Int, struct, u32, u64, type XdpAction, type XdpBuilder, type XdpPacket } from '../../ebpf/language.ts';
+import { Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../net/headers.ts';
+import type { ActivityMaps } from '../state/activity.ts';
+import type { KeyMaps } from '../state/hash.ts';
+import { type ListenerMaps, listening } from '../state/listener.ts';
+import { writeAnswer } from './answer.ts';
+import { ASSIGNED_WINDOW_SCALE, type Challenger } from './challenger.ts';
+import { COOKIE_LIFE, cookieFor, DEFAULT_MSS, kernelTimestamp, type Offer, resetCookie, slotOf } from './cookie.ts';
+import { portsWord, type Segment } from '../frame/parse.ts';
+import { Present, type SynOptions } from '../frame/syn-options.ts';
+import { unknown } from '../unknown.ts';
+
+/** What Linux offers a first-time peer (tcp_rmem's default, a multiple of the MSS). */
+const WINDOW = 64_240;
+/** How much later than now the mark of challenges is set, so that it is written once in a while and not per packet. */
+const MARK_STEP = 1_000_000_000n;
+
+/** Notes that a challenge was sent, for those who look for its answer. */
+function markActivity($: XdpBuilder, maps: ActivityMaps, now: Int<64>): void {
+  const activity = $.at(maps.activity, 0);
+  $.if(activity.challengedUntil.lt(now.add(COOKIE_LIFE)), () => {
+    activity.set({ challengedUntil: now.add(COOKIE_LIFE + MARK_STEP) });
+  });
+}
+
+/** A TCP header with an MSS option alone, as the kernel's cookie functions want to see it. */
+const SynHeader = struct('syn_header', { ports: u32, seq: u32, ack: u32, flags: u32, checksum: u32, mss: u32 });
+const Ipv4Copy = struct('ipv4_copy', { length: u32, fragment: u32, ttl: u32, saddr: u32, daddr: u32 });
+const Ipv6Copy = struct('ipv6_copy', { version: u32, length: u32, saddr0: u64, saddr1: u64, daddr0: u64, daddr1: u64 });
+
+/** Copies of the headers that the kernel's cookie functions read: addresses, ports, sequence number and MSS. */
+function headerCopies($: XdpBuilder, { family, source, destination, tcp }: Segment, mss: Int<32>) {
+  const [from, to] = [source(), destination()];
+  const ip = family === 4 ? $.stack(Ipv4Copy) : $.stack(Ipv6Copy);
+  if (family === 4) ip.set({ length: 0x45, saddr: from[0]!.u32(), daddr: to[0]!.u32() });
+  else ip.set({ version: 0x60, saddr0: from[0]!, saddr1: from[1]!, daddr0: to[0]!, daddr1: to[1]! });
+  const header = $.stack(SynHeader);
+  const big = mss.u16().toNetwork().raw().u32();
+  header.set({
+    ports: portsWord(tcp),
+    seq: tcp.seq.raw(),
+    flags: ((SynHeader.size / 4) << 4) | (TCP_FLAG.SYN << 8),
+    mss: big.shl(16).or(0x0402),
+  });
+  return { ip, header };
+}
+
+/** Whether somebody listens there, as far as this form can know: in front of other hosts nobody can. */
+export function canAnswer(
+  $: XdpBuilder,
+  packet: XdpPacket,
+  maps: ListenerMaps & KeyMaps,
+  segment: Segment,
+  { form, assumeListening = false }: Challenger,
+  now: Int<64>,
+): Int<32> {
+  if (form === 'reset' || assumeListening) return $.u32(1);
+  return listening($, packet, maps, segment, now, (socket) => {
+    if (form !== 'kernel') return;
+    // The kernel takes its own cookies only from a listener that lately had to send one; this is what marks it.
+    const { ip, header } = headerCopies($, segment, $.u32(DEFAULT_MSS[segment.family]));
+    const size = segment.family === 4 ? Ipv4.size : Ipv6.size;
+    $.call('tcp_gen_syncookie', socket, ip, size, header, SynHeader.size);
+  });
+}
+
+/** Answers a SYN with a cookie; what follows in the frame is the answer. */
+export function sendChallenge(
+  $: XdpBuilder,
+  packet: XdpPacket,
+  maps: ActivityMaps & KeyMaps,
+  segment: Segment,
+  options: SynOptions,
+  { form, stack }: Challenger,
+  now: Int<64>,
+  fail: () => XdpAction,
+): void {
+  const { tcp, family } = segment;
+  const isn = $.let(tcp.seq.host());
+  markActivity($, maps, now);
+  const zero = unknown($, $.u32(0));
+  const base = {
+    window: WINDOW,
+    mss: stack.mtu - (family === 4 ? 40 : 60),
+    tsval: zero,
+    tsecr: zero,
+    ecn: zero,
+    present: zero,
+    windowScale: form === 'assign' ? ASSIGNED_WINDOW_SCALE : stack.windowScale,
+  };
+  if (form === 'reset') {
+    const ack = resetCookie($, maps, segment, slotOf(now));
+    writeAnswer($, packet, segment, { ...base, seq: isn, ack, options: 'none' }, fail);
+    return;
+  }
+  const mss = $.let(options.mss);
+  $.if(options.present.hasAny(Present.MSS).not(), () => {
+    mss.set(DEFAULT_MSS[family]);
+  });
+  const ack = isn.add(1);
+  const taken =
+    (stack.timestamps ? Present.TIMESTAMPS : 0) |
+    (stack.sack ? Present.SACK : 0) |
+    (stack.windowScaling ? Present.WINDOW_SCALE : 0);
+  const present = $.let(options.present.and(taken));
+  const ecn = $.let(zero);
+  if (stack.ecn) {
+    const wants = TCP_FLAG.ECE | TCP_FLAG.CWR;
+    $.if(tcp.flags.and(wants).eq(wants), () => {
+      ecn.set(1);
+    });
+  }
+  const offer: Offer = { present, mss, windowScale: options.windowScale, ecn };
+  const taking = { ...base, ack, present, tsecr: options.timestamp, ecn };
+  if (form === 'kernel') {
+    const { ip, header } = headerCopies($, segment, mss);
+    const made =
+      family === 4
+        ? $.call('tcp_raw_gen_syncookie_ipv4', ip, header, SynHeader.size)
+        : $.call('tcp_raw_gen_syncookie_ipv6', ip, header, SynHeader.size);
+    $.if(made.slt(0), fail);
+    const seq = $.let(made.u32());
+    // Its cookie holds the MSS; the rest has to be in a timestamp, which the host would shift by an offset that only it knows.
+    if (!stack.plainTimestamps) {
+      writeAnswer($, packet, segment, { ...base, seq, ack, options: 'mss' }, fail);
+      return;
+    }
+    $.if(present.hasAny(Present.TIMESTAMPS).not(), () => {
+      present.set(0);
+      ecn.set(0);
+    });
+    const tsval = $.let(kernelTimestamp($, offer, now));
+    writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
+    return;
+  }
+  const { isn: seq, tsval } = cookieFor($, maps, segment, offer, isn, now);
+  writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
+}
+
+/** Whether a RST carries the cookie of a `reset` challenge: 1 where it does. */
+export function isResetProof($: XdpBuilder, maps: KeyMaps, segment: Segment, now: Int<64>): Int<32> {
+  const proof = $.let($.u32(0));
+  const slot = $.let(slotOf(now));
+  const seq = $.let(segment.tcp.seq.host());
+  $.loop(2, (_round, loop) => {
+    $.if(resetCookie($, maps, segment, slot).eq(seq), () => {
+      proof.set(1);
+    });
+    loop.breakIf(proof.ne(0));
+    slot.set(slot.sub(1));
+  });
+  return proof;
+}
+
+/** Whether an ACK carries a cookie of the kernel's: 1 where it does. */
+export function isKernelProof($: XdpBuilder, segment: Segment): Int<32> {
+  const { family, tcp } = segment;
+  const { ip } = headerCopies($, segment, $.u32(DEFAULT_MSS[family]));
+  const header = $.stack(Tcp);
+  header.set({ source: tcp.source, dest: tcp.dest, seq: tcp.seq, ack: tcp.ack, dataOffset: 0x50, flags: TCP_FLAG.ACK });
+  const outcome =
+    family === 4
+      ? $.call('tcp_raw_check_syncookie_ipv4', ip, header)
+      : $.call('tcp_raw_check_syncookie_ipv6', ip, header);
+  const proof = $.let($.u32(0));
+  $.if(outcome.eq(0), () => {
+    proof.set(1);
+  });
+  return proof;
+}

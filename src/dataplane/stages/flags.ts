@@ -1,0 +1,75 @@
+/** A segment that opens nothing passes, unless it is the answer to a challenge. */
+import type { XdpBuilder } from '../../ebpf/language.ts';
+import { ethernet, frame, ipv4, ipv6, tcp } from '../../net/build.ts';
+import { flagNames, TCP_FLAG } from '../../net/headers.ts';
+import type { Policy } from '../../policy/policy.ts';
+import type { Context } from '../context.ts';
+import { isKernelProof, isResetProof } from '../cookie/challenge.ts';
+import type { Challenger } from '../cookie/challenger.ts';
+import type { Segment } from '../frame/parse.ts';
+import { stage } from '../stage.ts';
+import { activityGroup } from '../state/activity.ts';
+import { keyGroup } from '../state/hash.ts';
+import { isVerified, remember, verifiedGroup, type VerifiedMaps } from '../state/verified-sources.ts';
+
+export const flags = stage({
+  name: 'flags',
+  decides: 'A segment that is not a SYN passes. While challenges are in use, it is first looked at for a proof.',
+  reasons: {
+    'not-syn': {
+      number: 3,
+      verdict: 'pass',
+      often: true,
+      description: 'a TCP segment that opens nothing: SYN clear, or ACK set',
+    },
+    proof: {
+      number: 9,
+      verdict: 'drop',
+      description: 'a RST with the right cookie: its source is real, and verified from now on',
+    },
+  },
+  maps: [activityGroup, keyGroup, verifiedGroup],
+  reads: ['remember'],
+  build($, segment, context) {
+    $.if(segment.tcp.flags.and(TCP_FLAG.SYN | TCP_FLAG.ACK).ne(TCP_FLAG.SYN), () => {
+      if (context.challenger) lookForProof($, segment, context, context.challenger);
+      return context.leave(flags.reasons['not-syn']);
+    });
+  },
+  explain: ({ frame: { tcp: header } }) => (header ? `flags ${flagNames(header.flags).join(',') || 'none'}` : ''),
+  canned: [
+    { shows: 'an ACK over IPv4', data: frame([ethernet(), ipv4(), tcp({ flags: ['ACK'] })]), verdict: 'pass' },
+    { shows: 'an ACK over IPv6', data: frame([ethernet(), ipv6(), tcp({ flags: ['ACK'] })]), verdict: 'pass' },
+  ],
+});
+
+/** While challenges are in use, segments that open nothing may be answers to them. */
+function lookForProof(
+  $: XdpBuilder,
+  segment: Segment,
+  context: Context<VerifiedMaps, Pick<Policy, 'remember'>>,
+  { form }: Challenger,
+): void {
+  if (form === 'assign') return; // its answers are taken in traffic control
+  const { maps, policy } = context;
+  const { flags: bits } = segment.tcp;
+  const now = context.clock.coarse($);
+  $.if($.at(maps.activity, 0).challengedUntil.gt(now), () => {
+    if (form === 'reset') {
+      $.if(bits.hasAny(TCP_FLAG.RST), () => {
+        $.if(isResetProof($, maps, segment, now).ne(0), () => {
+          remember($, maps, segment.source, policy.remember, now);
+          return context.leave(flags.reasons.proof);
+        });
+      });
+      return;
+    }
+    $.if(bits.and(TCP_FLAG.ACK | TCP_FLAG.RST | TCP_FLAG.SYN).eq(TCP_FLAG.ACK), () => {
+      $.if(isVerified($, maps, segment.source, now).eq(0), () => {
+        $.if(isKernelProof($, segment).ne(0), () => {
+          remember($, maps, segment.source, policy.remember, now);
+        });
+      });
+    });
+  });
+}

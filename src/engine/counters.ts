@@ -1,0 +1,81 @@
+/** What the counters in the kernel say, by reason and by service. */
+import { COUNTERS } from '../dataplane/outcome/exits.ts';
+import { type ReasonName, reasons, type VerdictName } from '../dataplane/outcome/reason.ts';
+import { REASON_NUMBERS } from '../dataplane/outcome/verdict.ts';
+import type { Protection } from '../dataplane/pipeline.ts';
+import type { KernelMaps } from './kernel-maps.ts';
+
+export type ReasonCounts = Readonly<Record<ReasonName, bigint>>;
+
+/** Frames by verdict and reason. */
+export interface Totals {
+  /** Frames that passed, that were dropped, and that were answered with a challenge, every reason together. */
+  readonly pass: bigint;
+  readonly drop: bigint;
+  readonly answer: bigint;
+  /** In a dry run: frames that passed and would have been dropped or challenged. */
+  readonly wouldDrop: bigint;
+  readonly wouldAnswer: bigint;
+  /** Frames by reason. */
+  readonly reasons: ReasonCounts;
+  /** Frames by service and reason, from where their service was known. A service that the policy has no more keeps its counts. */
+  readonly services: Readonly<Record<string, ReasonCounts>>;
+}
+
+/** A row of counters: by the number of the reason, and behind them those of a dry run. */
+type Row = readonly bigint[];
+/** Rows by the name of their service; frames of no service have none. */
+type Rows = ReadonlyMap<string | undefined, Row>;
+
+const EMPTY: Row = Array.from({ length: COUNTERS }, () => 0n);
+const sum = (a: Row, b: Row): Row => a.map((count, at) => count + b[at]!);
+
+function readRows(maps: KernelMaps, { maps: specs, policy }: Protection): Rows {
+  const counts = [...maps.get(specs.counters).entries()].toSorted(([a], [b]) => a - b);
+  const sums = counts.map(([, perCpu]) => perCpu.reduce((total, count) => total + count, 0n));
+  const names = [undefined, ...policy.services.map(({ name }) => name)];
+  return new Map(names.map((name, row) => [name, sums.slice(row * COUNTERS, (row + 1) * COUNTERS)]));
+}
+
+function byReason(row: Row): ReasonCounts {
+  return Object.fromEntries(
+    reasons.map(({ name, number }) => [name, row[number]! + row[number + REASON_NUMBERS]!]),
+  ) as Record<ReasonName, bigint>;
+}
+
+/** Totals of one interface. Counters of services by other names are other maps; what was counted before such a change is kept here. */
+export class Counters {
+  #before: Rows = new Map();
+
+  read(maps: KernelMaps, protection: Protection): Totals {
+    const rows = this.#with(readRows(maps, protection));
+    const all = [...rows.values()].reduce(sum, EMPTY);
+    const sumOf = (verdict: VerdictName, offset: number): bigint =>
+      reasons
+        .filter((reason) => reason.verdict === verdict)
+        .reduce((total, { number }) => total + all[number + offset]!, 0n);
+    const [wouldDrop, wouldAnswer] = [sumOf('drop', REASON_NUMBERS), sumOf('answer', REASON_NUMBERS)];
+    const services = [...rows].flatMap(([name, row]) => (name === undefined ? [] : [[name, byReason(row)] as const]));
+    return {
+      pass: sumOf('pass', 0) + wouldDrop + wouldAnswer,
+      drop: sumOf('drop', 0),
+      answer: sumOf('answer', 0),
+      wouldDrop,
+      wouldAnswer,
+      reasons: byReason(all),
+      services: Object.fromEntries(services),
+    };
+  }
+
+  /** Keeps what maps counted whose program is not in force any more, unless the next ones took their counters over. */
+  retire(maps: KernelMaps, protection: Protection, next: Protection): void {
+    if (protection.maps.counters.name !== next.maps.counters.name)
+      this.#before = this.#with(readRows(maps, protection));
+  }
+
+  #with(rows: Rows): Rows {
+    const all = new Map(this.#before);
+    for (const [name, row] of rows) all.set(name, sum(all.get(name) ?? EMPTY, row));
+    return all;
+  }
+}
