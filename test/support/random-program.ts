@@ -47,7 +47,8 @@ type Expr =
   | { k: 'shift'; w: Width; op: 'shl' | 'shr' | 'sar'; a: Expr; by: number }
   | { k: 'not'; w: Width; a: Expr }
   | { k: 'resize'; w: Width; a: Expr }
-  | { k: 'select'; w: Width; test: Test; a: Expr; b: Expr }
+  | { k: 'select' | 'when' | 'early'; w: Width; test: Test; a: Expr; b: Expr }
+  | { k: 'forget'; w: Width; a: Expr }
   | { k: 'network'; w: 16 | 32 | 64; a: Expr; raw: boolean }
   | { k: 'mix'; w: 64; a: Expr; b: Expr };
 type Test =
@@ -61,6 +62,7 @@ type Statement =
   | { k: 'if'; test: Test; then: Statement[]; otherwise: Statement[] }
   | { k: 'loop'; times: number; body: Statement[]; breakIf: Test | undefined; continueIf: Test | undefined }
   | { k: 'exit'; code: number }
+  | { k: 'inline'; index: number; test: Test; early: Expr; body: Statement[]; end: Expr }
   | { k: 'read'; w: Width; index: number }
   | { k: 'write'; index: number; value: Expr }
   | { k: 'skip'; by: Expr }
@@ -105,7 +107,7 @@ export function randomProgram(seed: number, size: number): RandomProgram {
   let budget = size;
 
   const expr = (w: Width, depth: number): Expr => {
-    const kind = depth <= 0 ? random.below(2) : random.below(11);
+    const kind = depth <= 0 ? random.below(2) : random.below(14);
     switch (kind) {
       case 0:
         return { k: 'literal', w, value: random.bits(w) };
@@ -129,7 +131,17 @@ export function randomProgram(seed: number, size: number): RandomProgram {
       case 8:
         return { k: 'resize', w, a: expr(random.pick(WIDTHS), depth - 1) };
       case 9:
-        return { k: 'select', w, test: test(depth - 1), a: expr(w, depth - 1), b: expr(w, depth - 1) };
+      case 10:
+      case 11:
+        return {
+          k: random.pick(['select', 'when', 'early']),
+          w,
+          test: test(depth - 1),
+          a: expr(w, depth - 1),
+          b: expr(w, depth - 1),
+        };
+      case 12:
+        return { k: 'forget', w, a: expr(w, depth - 1) };
       default:
         if (w === 8) return { k: 'variable', w, index: random.below(64) };
         if (w === 64 && random.below(3) === 0) return { k: 'mix', w, a: expr(64, depth - 1), b: expr(32, depth - 1) };
@@ -154,7 +166,7 @@ export function randomProgram(seed: number, size: number): RandomProgram {
   const statement = (depth: number): Statement => {
     budget--;
     const w = random.pick(WIDTHS);
-    switch (random.below(depth > 0 ? 18 : 14)) {
+    switch (random.below(depth > 0 ? 19 : 14)) {
       case 0:
       case 1:
       case 2:
@@ -202,6 +214,15 @@ export function randomProgram(seed: number, size: number): RandomProgram {
           test: test(2),
           then: [...block(depth - 1, 2), { k: 'exit', code: random.below(4) }],
           otherwise: [],
+        };
+      case 16:
+        return {
+          k: 'inline',
+          index: random.below(64),
+          test: test(2),
+          early: expr(w, 2),
+          body: block(depth - 1, 3),
+          end: expr(w, 2),
         };
       default:
         return {
@@ -278,6 +299,19 @@ export function emitProgram({ statements }: RandomProgram): ProgramSpec {
           return expr(e.a)[`u${String(e.w)}` as 'u64']();
         case 'select':
           return $.select(test(e.test), expr(e.a), expr(e.b));
+        case 'when':
+          return $.when(
+            test(e.test),
+            () => expr(e.a),
+            () => expr(e.b),
+          );
+        case 'early':
+          return $.inline(e.w as 64, (out) => {
+            out.if(test(e.test), () => expr(e.a));
+            return expr(e.b);
+          });
+        case 'forget':
+          return expr(e.a).forget();
         case 'network': {
           const network = expr(e.a).toNetwork();
           return e.raw ? network.raw() : network.host();
@@ -344,6 +378,19 @@ export function emitProgram({ statements }: RandomProgram): ProgramSpec {
             break;
           case 'exit':
             return Object.values(XDP)[s.code];
+          case 'inline': {
+            const value = $.inline({ value: s.end.w as 64, early: 8 }, (out) => {
+              // Left from a loop, by the builder around it.
+              b.loop(2, (round) => {
+                b.if(round.ne(0).and(test(s.test)), () => out.leave({ value: expr(s.early), early: 1 }));
+              });
+              scope(() => run(s.body, p, b));
+              return { value: expr(s.end), early: 0 };
+            });
+            pick(s.end.w, s.index).set(value.value);
+            pick(8, 0).set(pick(8, 0).add(value.early as never));
+            break;
+          }
           case 'read':
             p.peek(header(s.w)).match({
               some: (view) => {
@@ -495,7 +542,11 @@ export function evaluateProgram({ statements }: RandomProgram, input: Uint8Array
         return mask(e.w) ^ expr(e.a);
       case 'resize':
         return expr(e.a) & mask(e.w);
-      case 'select': {
+      case 'forget':
+        return expr(e.a);
+      case 'select':
+      case 'when':
+      case 'early': {
         const [chosen, a, b] = [test(e.test), expr(e.a), expr(e.b)];
         return chosen ? a : b;
       }
@@ -551,7 +602,7 @@ export function evaluateProgram({ statements }: RandomProgram, input: Uint8Array
         count(s.then);
         count(s.otherwise);
       }
-      if (s.k === 'loop') count(s.body);
+      if (s.k === 'loop' || s.k === 'inline') count(s.body);
     }
   };
   count(statements);
@@ -581,6 +632,18 @@ export function evaluateProgram({ statements }: RandomProgram, input: Uint8Array
           break;
         case 'exit':
           throw new Leave(s.code);
+        case 'inline': {
+          const early = test(s.test);
+          if (!early) {
+            scope(() => {
+              run(s.body);
+            });
+          }
+          pick(s.end.w, s.index).value = expr(early ? s.early : s.end);
+          const count8 = pick(8, 0);
+          count8.value = BigInt.asUintN(8, count8.value + (early ? 1n : 0n));
+          break;
+        }
         case 'read': {
           const [at, size] = { 8: [3, 4], 16: [4, 6], 32: [8, 12], 64: [8, 16] }[s.w] as [number, number];
           if (cursor + size <= frame.length) {
