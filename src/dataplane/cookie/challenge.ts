@@ -9,7 +9,6 @@ import { ASSIGNED_WINDOW_SCALE, type Challenger } from './challenger.ts';
 import { COOKIE_LIFE, cookieFor, DEFAULT_MSS, kernelTimestamp, type Offer, resetCookie, slotOf } from './cookie.ts';
 import { portsWord, type Segment } from '../frame/parse.ts';
 import { Present, type SynOptions } from '../frame/syn-options.ts';
-import { unknown } from '../unknown.ts';
 
 /** What Linux offers a first-time peer (tcp_rmem's default, a multiple of the MSS). */
 const WINDOW = 64_240;
@@ -79,7 +78,7 @@ export function sendChallenge(
   const { tcp, family } = segment;
   const isn = $.let(tcp.seq.host());
   markActivity($, maps, now);
-  const zero = unknown($, $.u32(0));
+  const zero = $.u32(0).forget();
   const base = {
     window: WINDOW,
     mss: stack.mtu - (family === 4 ? 40 : 60),

@@ -28,7 +28,6 @@ import {
   Vlan,
 } from '../../net/headers.ts';
 import type { Policy } from '../../policy/policy.ts';
-import { unknown } from '../unknown.ts';
 
 /** An address as one or two 64-bit words, as they lie in memory; IPv4 is one word with zeros above. Each call loads it anew. */
 export type Address = () => readonly Int<64>[];
@@ -99,7 +98,7 @@ export function parseLink<R>($: Builder<R>, packet: Packet<R>, leave: LeaveWith<
   nested(0);
   // From here on all depths of tags are one path.
   packet.restart();
-  offset.set(unknown($, offset));
+  offset.set(offset.forget());
   packet.skip(offset.and(63), { max: 63 }).orExit(() => leave('truncated'));
   return { type, offset };
 }
@@ -150,14 +149,14 @@ function parseIpv4<R>(
   const ip = packet.peek(Ipv4).orExit(() => leave('truncated'));
   const optionsSum = $.let($.u64(0));
   const headerBytes = $.let($.u32(Ipv4.size));
-  const fragmented = $.let(unknown($, $.u32(0)));
+  const fragmented = $.let($.u32(0).forget());
   const first = ip.versionIhl;
   $.if(first.ne(0x45), () => {
     $.if(first.lt(0x46).or(first.gt(0x4f)), () => leave('bad-ip-header'));
     const left = $.let(first.and(0x0f).sub(5).u32());
     headerBytes.set(left.shl(2).add(Ipv4.size));
     packet.ahead(() => {
-      packet.skip(unknown($, $.u32(Ipv4.size)).and(63), { max: 63 }).orExit(() => leave('truncated'));
+      packet.skip($.u32(Ipv4.size).forget().and(63), { max: 63 }).orExit(() => leave('truncated'));
       $.loop(MAX_OPTION_WORDS, (_round, loop) => {
         loop.breakIf(left.eq(0));
         const word = packet.take(Word).orExit(() => leave('truncated'));
@@ -166,7 +165,7 @@ function parseIpv4<R>(
       });
     });
   });
-  headerBytes.set(unknown($, headerBytes));
+  headerBytes.set(headerBytes.forget());
   packet.skip(headerBytes.and(63), { max: 63 }).orExit(() => leave('truncated'));
   $.if(ip.protocol.ne(IPPROTO.TCP), () => leave('not-tcp'));
   $.if(ip.fragment.hasAny(IP_FRAGMENT.OFFSET | IP_FRAGMENT.MORE), () => {
@@ -174,7 +173,7 @@ function parseIpv4<R>(
     $.if(place.eq(1), () => leave('tiny-fragment'));
     $.if(place.ne(0), () => leave(fragments.later === 'pass' ? 'later-fragment' : 'fragment'));
     if (fragments.first === 'drop') return leave('fragment');
-    fragmented.set(unknown($, $.u32(1)));
+    fragmented.set($.u32(1).forget());
     return undefined;
   });
   const total = ip.totalLength.host().u32().and(0xffff);
@@ -221,7 +220,7 @@ function parseIpv6<R>(
   const frameBytes = packet.remaining();
   $.if(ip.versionClassFlow.and(0xf0000000).ne(0x60000000), () => leave('bad-ip-header'));
   const next = $.let(ip.nextHeader);
-  const zero = (): Int<32> => unknown($, $.u32(0));
+  const zero = (): Int<32> => $.u32(0).forget();
   const chain = $.let(zero());
   const fragmented = $.let(zero());
   $.if(next.ne(IPPROTO.TCP), () => {

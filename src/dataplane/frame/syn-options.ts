@@ -17,7 +17,6 @@ import {
 } from '../../ebpf/language.ts';
 import { Tcp } from '../../net/headers.ts';
 import type { LeaveWith, Segment } from './parse.ts';
-import { unknown } from '../unknown.ts';
 
 /** Bits of `SynOptions.present`. */
 export const Present = { MSS: 1, WINDOW_SCALE: 2, SACK: 4, TIMESTAMPS: 8 } as const;
@@ -61,7 +60,7 @@ export function parseSynOptions<R>(
   const headerBytes = tcp.dataOffset.shr(4).u32().shl(2);
   $.if(headerBytes.lt(Tcp.size).or(headerBytes.gt(length)), () => leave('bad-tcp-header'));
   const total = headerBytes.sub(Tcp.size);
-  const zero = (): Int<32> => unknown($, $.u32(0));
+  const zero = (): Int<32> => $.u32(0).forget();
   const options: SynOptions = {
     present: $.let(zero()),
     mss: $.let(zero()),
