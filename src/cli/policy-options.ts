@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
+import { FileError, FileLimit, readRegularFile } from '../engine/regular-file.ts';
 import { type Policy, resolvePolicy } from '../policy/policy.ts';
 import { challengeForms, challengeModes, type PolicyInput } from '../policy/schema.ts';
 import { readPolicy } from '../policy/toml.ts';
@@ -36,11 +36,16 @@ export function addPolicyOptions(command: Command): Command {
     .option('--dry-run', 'drop and challenge nothing, count what would have been');
 }
 
+const UTF8 = new TextDecoder('utf-8', { fatal: true });
+
 function readFile(file: string): string {
   try {
-    return readFileSync(file, 'utf8');
+    return UTF8.decode(readRegularFile(file, FileLimit.POLICY));
   } catch (error) {
-    throw new PolicyError('--config', `${file} cannot be read: ${(error as Error).message}`, { cause: error });
+    const { message } = error as Error;
+    throw new PolicyError('--config', error instanceof FileError ? message : `read ${file}: it is not UTF-8`, {
+      cause: error,
+    });
   }
 }
 

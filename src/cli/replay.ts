@@ -1,5 +1,6 @@
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { Command } from 'commander';
+import { FileError, FileLimit, readRegularFile } from '../engine/regular-file.ts';
 import { Replay, type Replayed } from '../tools/replay.ts';
 import { type CapturedPacket, CaptureError, pcapngHeader, pcapngPacket, readCapture } from '../net/capture.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
@@ -15,9 +16,9 @@ const PIECE = 1 << 16;
 
 export function openCapture(path: string): Generator<CapturedPacket> {
   try {
-    return readCapture(readFileSync(path));
+    return readCapture(readRegularFile(path, FileLimit.CAPTURE));
   } catch (error) {
-    throw new UsageError(`read capture ${path}: ${(error as Error).message}`, { cause: error });
+    throw error instanceof FileError ? new UsageError(error.message, { cause: error }) : error;
   }
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { parseCidr } from '../net/address.ts';
+import { type Cidr, parseCidr } from '../net/address.ts';
 import { networkCidrs } from '../net/network-list.ts';
 import { type Protected, refuseLockOut } from '../policy/lock-out.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -23,10 +23,20 @@ export function sshPeer(): string | undefined {
   return undefined;
 }
 
+/** What SSH says of its peer; undefined where that is no address: "UNKNOWN" behind some proxies, or whatever the environment holds. */
+function networkOf(peer: string): Cidr | undefined {
+  try {
+    return parseCidr(peer.replace(/%.*/, ''));
+  } catch {
+    return undefined;
+  }
+}
+
 /** @throws PolicyError where the policy's deny list would cut off its management addresses or the operator's own session. */
 export function guardAgainstLockOut(policy: Policy, peer: string | undefined = sshPeer()): void {
   const guarded: Protected[] = policy.management.map((network) => ({ network, why: 'an address under management' }));
-  if (peer !== undefined) guarded.push({ network: parseCidr(peer), why: 'which your SSH session comes from' });
+  const session = peer === undefined ? undefined : networkOf(peer);
+  if (session) guarded.push({ network: session, why: 'which your SSH session comes from' });
   if (guarded.length === 0) return;
   const { allow, deny } = readLists(policy);
   refuseLockOut(guarded, networkCidrs(allow), networkCidrs(deny));

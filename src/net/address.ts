@@ -1,9 +1,12 @@
 import ipaddr from 'ipaddr.js';
+import { quote } from './quote.ts';
 
 /** The bytes of an address, 4 or 16, in network order. @throws Error for what is none. */
 export function addressBytes(text: string): Uint8Array {
-  if (!ipaddr.isValid(text) || (!text.includes(':') && !ipaddr.IPv4.isValidFourPartDecimal(text))) {
-    throw new Error(`read address ${text}: neither an IPv4 nor an IPv6 address`);
+  // The longest address has 45 characters; a zone (`%eth0`) means nothing to a packet.
+  const sound = text.length <= 45 && !text.includes('%') && ipaddr.isValid(text);
+  if (!sound || (!text.includes(':') && !ipaddr.IPv4.isValidFourPartDecimal(text))) {
+    throw new Error(`read address ${quote(text)}: neither an IPv4 nor an IPv6 address`);
   }
   return Uint8Array.from(ipaddr.parse(text).toByteArray());
 }
@@ -27,16 +30,35 @@ export interface Cidr {
   readonly bits: number;
 }
 
-/** Reads `10.0.0.0/8`, or a single address as a network of one. */
-export function parseCidr(text: string): Cidr {
-  const [address = '', bits] = text.split('/');
-  const bytes = addressBytes(address);
-  const length = bits === undefined ? bytes.length * 8 : Number(bits);
-  if (!/^\d+$/.test(bits ?? '0') || length > bytes.length * 8) {
-    throw new Error(`read network ${text}: the prefix has 0 to ${String(bytes.length * 8)} bits`);
-  }
-  return { address: bytes, bits: length };
+/** The address with every bit behind the prefix cleared. */
+function masked(address: Uint8Array, bits: number): Uint8Array {
+  return address.map((byte, index) => byte & (0xff00 >> Math.min(8, Math.max(0, bits - index * 8))) & 0xff);
 }
+
+/**
+ * Reads `10.0.0.0/8`, or a single address as a network of one. Bits behind the prefix are cleared. An IPv4-mapped network
+ * (`::ffff:10.0.0.0/104`) is the IPv4 network, because that is what its packets carry; the whole mapped space (/96), which lists of
+ * IPv6 bogons contain, stays an IPv6 network.
+ */
+export function parseCidr(text: string): Cidr {
+  const slash = text.indexOf('/');
+  const address = addressBytes(slash < 0 ? text : text.slice(0, slash));
+  const size = address.length * 8;
+  const prefix = slash < 0 ? String(size) : text.slice(slash + 1);
+  const bits = Number(prefix);
+  if (!/^(0|[1-9]\d{0,2})$/.test(prefix) || bits > size)
+    throw new Error(`read network ${quote(text)}: the prefix has 0 to ${String(size)} bits`);
+  if (isMapped(address) && bits > MAPPED_BITS)
+    return { address: masked(address.slice(MAPPED_BITS / 8), bits - MAPPED_BITS), bits: bits - MAPPED_BITS };
+  return { address: masked(address, bits), bits };
+}
+
+/** Leading bits of every IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2). */
+export const MAPPED_BITS = 96;
+const MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+const isMapped = (address: Uint8Array): boolean =>
+  address.length === 16 && MAPPED.every((byte, index) => address[index] === byte);
 
 export function formatCidr({ address, bits }: Cidr): string {
   return bits === address.length * 8 ? formatAddress(address) : `${formatAddress(address)}/${String(bits)}`;

@@ -78,5 +78,5 @@ export function readIpv6(text: string, start: number, end: number): string | und
   }
   if (at >= end) return packScratch(BYTES * 8);
   const bits = text.slice(at + 1, end);
-  return /^\d{1,3}$/.test(bits) && Number(bits) <= BYTES * 8 ? packScratch(Number(bits)) : undefined;
+  return /^(0|[1-9]\d{0,2})$/.test(bits) && Number(bits) <= BYTES * 8 ? packScratch(Number(bits)) : undefined;
 }

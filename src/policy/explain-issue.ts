@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { printable, shorten } from '../net/quote.ts';
 import { nearest } from './nearest.ts';
 import { policySchema } from './schema.ts';
 
@@ -47,11 +48,17 @@ function rank({ path, code }: Issue): number {
   return path.length * 4 + (code === 'custom' ? 3 : code === 'unrecognized_keys' ? 2 : code === 'invalid_type' ? 0 : 1);
 }
 
+/** A value as it is written, short and printable. */
+function shownValue(given: unknown): string {
+  const text = JSON.stringify(given, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
+  return printable(shorten(text));
+}
+
 /** Where the first mistake of a policy is, what was expected there, and the nearest valid word. */
 export function explainIssue(found: Issue, input: unknown): { readonly path: string; readonly message: string } {
   const issue = deepest(found);
   const given = valueAt(input, issue.path);
-  const shown = given === undefined ? 'nothing' : JSON.stringify(given);
+  const shown = given === undefined ? 'nothing' : shownValue(given);
   const path = issue.path.map(String).join('.');
   switch (issue.code) {
     case 'unrecognized_keys': {

@@ -13,6 +13,8 @@ function distance(a: string, b: string): number {
 
 /** The word that was probably meant, or undefined where none is close. */
 export function nearest(word: string, words: readonly string[]): string | undefined {
+  // No word of a policy is half as long; the steps of a longer one would take its length squared.
+  if (word.length > 64) return undefined;
   const ranked = words.map((candidate) => ({ candidate, steps: distance(word.toLowerCase(), candidate) }));
   const [best] = ranked.toSorted((a, b) => a.steps - b.steps);
   return best && best.steps <= Math.max(2, word.length / 2) ? best.candidate : undefined;

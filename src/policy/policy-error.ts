@@ -1,4 +1,7 @@
+import { printable, shorten } from '../net/quote.ts';
 import { SeawallError } from '../ebpf/language.ts';
+
+const LONGEST = 1000;
 
 /** An option of the operator that cannot be used. `path` names it as the operator wrote it. */
 export class PolicyError extends SeawallError {
@@ -6,7 +9,8 @@ export class PolicyError extends SeawallError {
   readonly path: string;
 
   constructor(path: string, message: string, options?: ErrorOptions) {
-    super(`${path}: ${message}`, options);
+    // Both may quote a file of somebody else's.
+    super(printable(shorten(`${path}: ${message}`, LONGEST)), options);
     this.path = path;
   }
 }

@@ -53,7 +53,7 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
   ['[challenge]\nremember = "1 week"\n', /^p\.toml:2: challenge\.remember: "1 week" is no duration/],
   [
     '[lists]\ndeny = ["10.0.0.0/33"]\n',
-    /^p\.toml:2: lists\.deny\.0: read network 10\.0\.0\.0\/33: the prefix has 0 to 32 bits$/,
+    /^p\.toml:2: lists\.deny\.0: read network "10\.0\.0\.0\/33": the prefix has 0 to 32 bits$/,
   ],
   [
     '[[services]]\nname = "a"\n\n[[services]]\nname = "b"\nports = [70000]\n',
@@ -71,6 +71,20 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
     /^p\.toml:2: limits\.prefixes\.0\.bits: an IPv4 prefix has 1 to 31 bits, not 40$/,
   ],
   ['[limits]\nsource = { rate = "1/d", burst = 1000 }\n', /^p\.toml:2: limits\.source: .*30 days/],
+  [
+    '[limits]\nprefixes = [\n  { family = 4, bits = 24, rate = "1/s", burst = 1 },\n  { family = 4, bits = 24, rate = "2/s", burst = 1 },\n]\n',
+    /^p\.toml:4: limits\.prefixes\.1: there is a limit for 4\/24 already/,
+  ],
+  ['[challenge]\nremember = "250000d"\n', /^p\.toml:2: challenge\.remember: "250000d" is no duration up to 365d/],
+  ['[lists]\ndeny = [\n  "10.0.0.0/8",\n  "nonsense"\n]\n', /^p\.toml:4: lists\.deny\.1: /],
+  ['\n\nlimits = { source = { rate = "1/y", burst = 5 } }\n', /^p\.toml:3: limits\.source\.rate: /],
+  ['\nlimits.source.rate = "1/y"\nlimits.source.burst = 1\n', /^p\.toml:2: limits\.source\.rate: /],
+  ["[limits]\n# sourse = 1\n'sourse' = 1\n", /^p\.toml:3: limits\.sourse: .*"source"\?$/],
+  ['[limits]\n"so\\u0075rse" = 1\n', /^p\.toml:2: limits\.sourse: .*"source"\?$/],
+  ['"\\u001b[2J" = 1\n', /^p\.toml:1: \\u\{1b\}\[2J: there is no such key/],
+  ['dry-run = true\ndry-run = false\n', /^p\.toml:2: column \d+: /],
+  [`dry-run = "${'x'.repeat(900_000)}"\n`, /^p\.toml:1: dry-run: .{1,200}$/],
+  [`${'a'.repeat(900_000)} = 1\n`, /^p\.toml:1: .{1,1100}$/],
   ['x = \n', /^p\.toml:1: column 5: /],
 ];
 

@@ -109,6 +109,13 @@ const optionalBucket = (given: BucketInput | false, path: string): Bucket | unde
 function limitsOf(own: LimitsInput | undefined, general: LimitsInput | undefined, path: string): ServiceLimits {
   const pick = <K extends keyof LimitsInput>(key: K) => own?.[key] ?? general?.[key] ?? defaults[key];
   const prefixes = (pick('prefixes') ?? []) as NonNullable<LimitsInput['prefixes']>;
+  const lengths = prefixes.map(({ family, bits }) => `${String(family)}/${String(bits)}`);
+  const twice = lengths.findIndex((length, index) => lengths.indexOf(length) !== index);
+  if (twice >= 0)
+    throw new PolicyError(
+      `${path}.prefixes.${String(twice)}`,
+      `there is a limit for ${lengths[twice]!} already; give one for each length`,
+    );
   return {
     source: optionalBucket(pick('source'), `${path}.source`),
     service: optionalBucket(pick('service'), `${path}.service`),

@@ -1,38 +1,11 @@
 import { parse, stringify, TomlError } from 'smol-toml';
 import { formatCidr } from '../net/address.ts';
 import { type Policy, resolvePolicy } from './policy.ts';
+import { lineOf } from './toml-lines.ts';
 import { sanityNames } from './sanity.ts';
 import type { PolicyInput } from './schema.ts';
 import { formatDuration } from './units.ts';
 import { PolicyError } from './policy-error.ts';
-
-/**
- * The line of a TOML text, counted from 1, on which a key or table of this path begins; the line of what is around it where
- * the key is inside an inline table or an array over several lines.
- */
-export function lineOf(text: string, path: string): number {
-  const steps = path.split('.').filter((step) => step !== '');
-  let table: string[] = [];
-  const arrays = new Map<string, number>();
-  let best = { line: 1, depth: 0 };
-  text.split('\n').forEach((row, index) => {
-    const header = /^\s*(\[\[?)\s*([^\]]+?)\s*\]/.exec(row);
-    const key = header ? undefined : /^\s*([\w."-]+)\s*=/.exec(row)?.[1];
-    if (header) {
-      table = header[2]!.split('.').map((part) => part.trim().replaceAll('"', ''));
-      if (header[1] === '[[') {
-        const name = table.join('.');
-        const position = (arrays.get(name) ?? -1) + 1;
-        arrays.set(name, position);
-        table = [...table, String(position)];
-      }
-    } else if (key === undefined) return;
-    const here = [...table, ...(key === undefined ? [] : key.split('.').map((part) => part.replaceAll('"', '')))];
-    if (here.length > best.depth && here.every((step, at) => step === steps[at]))
-      best = { line: index + 1, depth: here.length };
-  });
-  return best.line;
-}
 
 /** Reads a policy file's text. @throws PolicyError with file and line: `seawall.toml:7: limits.source.rate: ...`. */
 export function readPolicy(text: string, file: string): { readonly input: PolicyInput; readonly policy: Policy } {

@@ -1,4 +1,5 @@
 /** Numbers as people write them: rates, durations, counts, ports. */
+import { quote } from '../net/quote.ts';
 import { PolicyError } from './policy-error.ts';
 
 const SECONDS: Record<string, bigint> = { s: 1n, m: 60n, h: 3600n, d: 86_400n };
@@ -19,11 +20,11 @@ export interface PortRange {
 
 /** Reads `1/s`, `10k/s`, `5/m`. @throws PolicyError that says what is expected. */
 export function parseRate(text: string, path: string): Rate {
-  const match = /^([1-9]\d*)(k|M)?\/(s|m|h|d)$/.exec(text);
+  const match = /^([1-9]\d{0,8})(k|M)?\/(s|m|h|d)$/.exec(text);
   if (!match) {
     throw new PolicyError(
       path,
-      `"${text}" is no rate; write a number per s, m, h or d, for example 1/s, 10k/s or 30/m`,
+      `${quote(text)} is no rate; write a number per s, m, h or d, for example 1/s, 10k/s or 30/m`,
     );
   }
   const [, count = '1', factor = '', unit = 's'] = match;
@@ -32,11 +33,16 @@ export function parseRate(text: string, path: string): Rate {
   return { text, interval };
 }
 
-/** Reads `30s`, `5m`, `2h`, `1d`: nanoseconds. */
+/** The longest duration; the clock's 64 bits hold 292 years, and no proof of an address is worth so much. */
+const LONGEST_DURATION = 365n * 86_400n * NANOSECONDS;
+
+/** Reads `30s`, `5m`, `2h`, `1d`, up to `365d`: nanoseconds. */
 export function parseDuration(text: string, path: string): bigint {
-  const match = /^([1-9]\d*)(s|m|h|d)$/.exec(text);
-  if (!match) throw new PolicyError(path, `"${text}" is no duration; write for example 30s, 5m or 1h`);
-  return BigInt(match[1]!) * SECONDS[match[2]!]! * NANOSECONDS;
+  const match = /^([1-9]\d{0,8})(s|m|h|d)$/.exec(text);
+  const duration = match ? BigInt(match[1]!) * SECONDS[match[2]!]! * NANOSECONDS : undefined;
+  if (duration === undefined || duration > LONGEST_DURATION)
+    throw new PolicyError(path, `${quote(text)} is no duration up to 365d; write for example 30s, 5m or 1h`);
+  return duration;
 }
 
 /** The shortest text that `parseDuration` reads as this many nanoseconds. */
@@ -51,7 +57,7 @@ export function parseCount(text: string, path: string, lowest: number, highest: 
   const match = /^(\d+)(k|M|G)?$/.exec(text);
   const value = match ? Number(match[1]) * Number(FACTORS[match[2] ?? '']) : NaN;
   if (!(value >= lowest && value <= highest)) {
-    throw new PolicyError(path, `"${text}" is no whole number from ${String(lowest)} to ${String(highest)}`);
+    throw new PolicyError(path, `${quote(text)} is no whole number from ${String(lowest)} to ${String(highest)}`);
   }
   return value;
 }
@@ -61,7 +67,10 @@ export function parsePortRange(text: string, path: string): PortRange {
   const [first = '', last = first, ...rest] = text.split('-').map((part) => part.trim());
   const range = { first: parseCount(first, path, 1, 65_535), last: parseCount(last, path, 1, 65_535) };
   if (rest.length > 0 || range.first > range.last) {
-    throw new PolicyError(path, `"${text}" is no range of ports; write the lower one first, for example 8000-8100`);
+    throw new PolicyError(
+      path,
+      `${quote(text)} is no range of ports; write the lower one first, for example 8000-8100`,
+    );
   }
   return range;
 }

@@ -1,14 +1,15 @@
-import { readFileSync } from 'node:fs';
 import { addressKey } from '../../dataplane/frame/address-key.ts';
 import { capacityFor, type ListMemory, ListTable } from './list-table.ts';
 import { ListTrie } from './list-trie.ts';
 import type { ListCapacity } from '../../dataplane/maps.ts';
 import type { ProtectionMaps } from '../../dataplane/pipeline.ts';
 import { unpackIpv6 } from '../../net/ipv6-network.ts';
-import { addNetwork, type NetworkList, readNetworks } from '../../net/network-list.ts';
+import { addNetwork, type NetworkList, NetworkListError, readNetworks } from '../../net/network-list.ts';
+import { printable, shorten } from '../../net/quote.ts';
 import type { Policy } from '../../policy/policy.ts';
 import type { KernelMaps } from '../kernel-maps.ts';
 import { PolicyError } from '../../policy/policy-error.ts';
+import { FileLimit, readRegularFile } from '../regular-file.ts';
 
 /** What the policy and its files say of sources. */
 export interface SourceLists {
@@ -21,13 +22,18 @@ export function readLists({ lists }: Policy): SourceLists {
   const list = (inline: readonly string[], files: readonly string[], key: string): NetworkList => {
     const networks: NetworkList = { v4: [], v6: [] };
     for (const text of inline) addNetwork(networks, text);
-    for (const file of files) {
+    files.forEach((file, index) => {
       try {
-        readNetworks(readFileSync(file, 'latin1'), networks);
+        readNetworks(readRegularFile(file, FileLimit.LIST).toString('latin1'), networks);
       } catch (error) {
-        throw new PolicyError(`lists.${key}`, `${file}: ${(error as Error).message}`, { cause: error });
+        const { message } = error as Error;
+        const place =
+          error instanceof NetworkListError
+            ? `${printable(shorten(file, 300))}:${String(error.line)}: column ${String(error.column)}: `
+            : '';
+        throw new PolicyError(`lists.${key}.${String(index)}`, `${place}${message}`, { cause: error });
       }
-    }
+    });
     return networks;
   };
   return {

@@ -1,0 +1,61 @@
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { printable, shorten } from '../net/quote.ts';
+
+const MEBIBYTE = 1 << 20;
+/** Bytes that a file of each kind may have: a policy of 1,024 services takes a fifth, ten million networks fit, captures are read whole. */
+export const FileLimit = { POLICY: MEBIBYTE, LIST: 256 * MEBIBYTE, CAPTURE: 1024 * MEBIBYTE } as const;
+
+/** A file that cannot be read, or that nobody should read. */
+export class FileError extends Error {
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(`read ${printable(shorten(path, 300))}: ${reason}`, options);
+    this.name = 'FileError';
+  }
+}
+
+function systemReason(error: unknown): string {
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  const known: Record<string, string> = {
+    ENOENT: 'no such file',
+    ENOTDIR: 'a part of its path is no directory',
+    EACCES: 'permission denied',
+    EPERM: 'permission denied',
+    ELOOP: 'too many symbolic links',
+    ENAMETOOLONG: 'the name is too long',
+    ERR_INVALID_ARG_VALUE: 'a name has no NUL in it',
+    EMFILE: 'too many open files; raise the limit (ulimit -n)',
+  };
+  return known[code] ?? printable(shorten(message, 200));
+}
+
+/**
+ * The bytes of a regular file, in one piece. Never waits: pipes, sockets and devices are not opened. Refused as well is what has other bytes than
+ * its size says: files of /proc, and a file that is being written. @throws FileError in one line.
+ */
+export function readRegularFile(path: string, limit: number): Buffer {
+  let descriptor: number | undefined;
+  try {
+    if (!statSync(path).isFile()) throw new FileError(path, 'not a regular file');
+    // It may have become something else meanwhile.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    const stat = fstatSync(descriptor);
+    if (!stat.isFile()) throw new FileError(path, 'not a regular file');
+    if (stat.size > limit)
+      throw new FileError(
+        path,
+        `${stat.size.toLocaleString('en')} bytes are too many; up to ${limit.toLocaleString('en')} are read`,
+      );
+    const bytes = Buffer.alloc(stat.size + 1);
+    let filled = 0;
+    for (let got = -1; got !== 0 && filled < bytes.length; filled += got)
+      got = readSync(descriptor, bytes, filled, bytes.length - filled, null);
+    if (filled !== stat.size)
+      throw new FileError(path, 'its size is not what it holds: it changed meanwhile, or is no file on a disk');
+    return bytes.subarray(0, filled);
+  } catch (error) {
+    if (error instanceof FileError) throw error;
+    throw new FileError(path, systemReason(error), { cause: error });
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}
