@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
+import { decisionTable } from '../dataplane/decisions.ts';
 import { errorCodes } from '../ebpf/language.ts';
 import { resolvePolicy } from '../policy/policy.ts';
 import { sanityChecks } from '../policy/sanity.ts';
@@ -26,6 +27,10 @@ it('every dependency has its line', () => {
 it('the README names the Debian packages that CI installs', () => {
   const [, packages] = /^packages=\((.*)\)$/m.exec(read('.ci/run'))!;
   expect(read('README.md')).toContain(`\`${packages!}\``);
+});
+
+it('the policy document has the decisions of the stages, in their order', () => {
+  expect(read('docs/policy.md')).toContain(`<!-- decisions -->\n${decisionTable()}`);
 });
 
 it('the policy document says everything that a policy can say, and nothing else', () => {
