@@ -1,6 +1,7 @@
-import { Program, SeawallError, XDP } from '../ebpf/index.ts';
+import { SeawallError, XDP } from '../ebpf/index.ts';
 import { type Protection, stages } from '../dataplane/pipeline.ts';
 import type { AnyStage, CannedFrame } from '../dataplane/stage.ts';
+import { loadPrograms } from './load-programs.ts';
 
 /** Frames whose verdict no policy changes. */
 const CANNED: readonly CannedFrame[] = (stages as readonly AnyStage[]).flatMap(({ canned = [] }) => canned);
@@ -11,8 +12,11 @@ export class SelfTestError extends SeawallError {
 }
 
 /** Loads a protection with maps of its own and runs canned frames through it in the kernel. @throws SelfTestError at the first that goes wrong. */
-export function selfTest({ program, policy }: Protection): void {
-  using loaded = Program.load(program);
+export function selfTest(made: Protection): void {
+  const { program, accept } = loadPrograms(made, {});
+  using loaded = program;
+  accept?.[Symbol.dispose]();
+  const { policy } = made;
   for (const { shows, data, verdict: expected } of CANNED) {
     const { verdict, data: after } = loaded.testRun({ data });
     const wanted = expected === 'pass' || policy.dryRun ? XDP.PASS : XDP.DROP;
