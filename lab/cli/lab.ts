@@ -27,7 +27,7 @@ function prepare(): void {
 function hostNamed(name: string): LabHost {
   const host = labHosts.find((candidate) => candidate.name === name);
   if (!host)
-    throw new UsageError(`lab: no host ${name}; there are ${labHosts.map((known) => known.name).join(' and ')}`);
+    throw new UsageError(`lab: ${name}: no such host; there are ${labHosts.map((known) => known.name).join(' and ')}`);
   return host;
 }
 

@@ -29,6 +29,16 @@ export interface ModelChallenger {
   readonly listening: ReadonlySet<number>;
 }
 
+/** What the listener is told of a connection whose cookie came back. */
+export interface ModelAccepted {
+  readonly mss: number;
+  /** The client's; undefined where it does not scale. */
+  readonly windowScale: number | undefined;
+  readonly sack: boolean;
+  readonly ecn: boolean;
+  readonly timestamps: boolean;
+}
+
 /** Thrown by a stage that ends the path. */
 class End {
   readonly reason: ReasonName;
@@ -68,6 +78,9 @@ const PASSES = new Set<ReasonName>([
   'within-limit',
 ]);
 
+/** What two bits of a cookie stand for (net/ipv4/syncookies.c, net/ipv6/syncookies.c). */
+const MSS_CLASSES = { 4: [536, 1300, 1440, 1460], 6: [1220, 1420, 1440, 8940] } as const;
+
 export class Model {
   readonly #policy: Policy;
   readonly #keys: ModelKeys;
@@ -75,7 +88,7 @@ export class Model {
   readonly #services: { paid: bigint; tokens: number; pending: number; challengeUntil: bigint }[];
 
   readonly #challenger: ModelChallenger | undefined;
-  /** Sources that proved themselves: until when (in units of 2^28 ns), and their own arrival time in ticks. */
+  /** Sources that proved themselves: until when in nanoseconds, and their own arrival time in ticks. Unbounded, where the kernel has four places a line. */
   readonly #verified = new Map<string, { until: bigint; paid: number }>();
   #verifiedUntil = 0n;
   #challengedUntil = 0n;
@@ -96,6 +109,44 @@ export class Model {
       const passes = PASSES.has(reason) || this.#policy.dryRun;
       if (answer && !passes) return { reason, verdict: 'answer', data: answer };
       return { reason, verdict: passes ? 'pass' : 'drop', data: frame };
+    }
+  }
+
+  /** The half in traffic control, of the form `assign`: the connection that an ACK makes, or undefined where it makes none. */
+  accept(frame: Buffer, now: bigint): ModelAccepted | undefined {
+    if (this.#challenger?.form !== 'assign' || this.#challengedUntil <= now) return undefined;
+    try {
+      const segment = this.#parse(frame);
+      const { tcp, family, source } = segment;
+      if (segment.fragmented || (tcp[13]! & 0x16) !== 0x10) return undefined;
+      if (!this.#challenger.listening.has(tcp.readUInt16BE(2))) return undefined;
+      const { timestamp, echo } = readOffer(this.#checkHeader(segment).bytes);
+      const timestamps = timestamp !== undefined;
+      const cookie = (tcp.readUInt32BE(8) - 1) >>> 0;
+      const isn = (tcp.readUInt32BE(4) - 1) >>> 0;
+      const extra = timestamps ? echo!.readUInt32BE() : ((cookie & 0xff) | 0x8000_0000) >>> 0;
+      const slot = now >> 35n;
+      const ours = [slot, slot - 1n].some((one) => {
+        const mac = this.#cookie(segment, isn, one, extra);
+        return timestamps ? mac === cookie : (mac & 0xff_ffff) === cookie >>> 8;
+      });
+      if (!ours) return undefined;
+      const mss = timestamps ? (extra >>> 6) & 0x3fff : MSS_CLASSES[family][(extra >>> 6) & 3]!;
+      const scale = (extra >>> 2) & 15;
+      const until = now + this.#policy.remember;
+      const known = this.#verified.get(sourceKey(source));
+      this.#verified.set(sourceKey(source), { until, paid: known?.paid ?? 0 });
+      this.#verifiedUntil = until;
+      return {
+        mss,
+        windowScale: scale === 15 ? undefined : scale,
+        sack: (extra & 2) !== 0,
+        ecn: (extra & 1) !== 0,
+        timestamps,
+      };
+    } catch (error) {
+      if (error instanceof End) return undefined;
+      throw error;
     }
   }
 
@@ -209,7 +260,7 @@ export class Model {
     const mssOption = [2, 4, ours >> 8, ours & 0xff];
     const scaleOption = offer.scale === undefined ? [1, 1, 1, 1] : [1, 3, 3, 7];
     if (offer.timestamp) {
-      const tsval = 0x4000_0000 | (Math.min(mss, 0x3fff) << 6) | bits;
+      const tsval = 0x4000_0000 | (Math.max(MSS_CLASSES[family][0], Math.min(mss, 0x3fff)) << 6) | bits;
       const stamp = Buffer.alloc(4);
       stamp.writeUInt32BE(tsval);
       const extra = [
@@ -223,7 +274,7 @@ export class Model {
       ];
       return end('challenged', answer(this.#cookie(syn, isn, slot, tsval), isn + 1, extra, ecn));
     }
-    const classes = family === 4 ? [536, 1300, 1440, 1460] : [1220, 1420, 1440, 8940];
+    const classes = MSS_CLASSES[family];
     const mssClass = Math.max(
       0,
       classes.findLastIndex((size) => mss >= size),
@@ -566,8 +617,17 @@ function text(address: Buffer): string {
   return Array.from({ length: 8 }, (_, index) => address.readUInt16BE(index * 2).toString(16)).join(':');
 }
 
-function readOffer(options: Buffer): { mss?: number; scale?: number; sack: boolean; timestamp?: Buffer } {
-  const offer: { mss?: number; scale?: number; sack: boolean; timestamp?: Buffer } = { sack: false };
+/** Options of a segment; timestamp and echo as they lie in the frame. */
+interface Offered {
+  mss?: number;
+  scale?: number;
+  sack: boolean;
+  timestamp?: Buffer;
+  echo?: Buffer;
+}
+
+function readOffer(options: Buffer): Offered {
+  const offer: Offered = { sack: false };
   for (let at = 0; at < options.length && options[at] !== 0;) {
     if (options[at] === 1) {
       at++;
@@ -578,7 +638,10 @@ function readOffer(options: Buffer): { mss?: number; scale?: number; sack: boole
     if (options[at] === 2 && size === 4) offer.mss = options.readUInt16BE(at + 2);
     if (options[at] === 3 && size === 3) offer.scale = options[at + 2]!;
     if (options[at] === 4 && size === 2) offer.sack = true;
-    if (options[at] === 8 && size === 10) offer.timestamp = options.subarray(at + 2, at + 6);
+    if (options[at] === 8 && size === 10) {
+      offer.timestamp = options.subarray(at + 2, at + 6);
+      offer.echo = options.subarray(at + 6, at + 10);
+    }
     at += size;
   }
   return offer;

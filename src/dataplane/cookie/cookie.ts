@@ -145,6 +145,11 @@ export function cookieFor<R>(
       $.if(mss.gt(0x3fff), () => {
         mss.set(0x3fff);
       });
+      // Linux refuses a connection with less than this, and its own cookies have no smaller class.
+      const [least] = MSS_CLASSES[tuple.family];
+      $.if(mss.lt(least), () => {
+        mss.set(least);
+      });
       extra.set(mss.shl(6).or(options).or(TSVAL_MARK));
     },
     () => {
