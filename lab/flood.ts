@@ -1,3 +1,4 @@
+import { PolicyError } from '../src/policy/policy-error.ts';
 import { interfaceIndex, Program, readInterface, XdpLink } from '../src/ebpf/index.ts';
 import {
   floodFrame,
@@ -40,7 +41,7 @@ export function parseSources(text: string): FloodSources {
   if (text === 'one' || text === 'random') return text;
   const count = Number(text);
   if (Number.isInteger(count) && count >= 1 && count <= MAX_SOURCES) return count;
-  throw new RangeError(`"${text}" is neither one, random, nor a number from 1 to ${String(MAX_SOURCES)}`);
+  throw new PolicyError('--sources', `"${text}" is neither one, random, nor a number from 1 to ${String(MAX_SOURCES)}`);
 }
 
 /** `struct xdp_md` for a frame on an interface. */
@@ -54,7 +55,10 @@ function liveContext(length: number, index: number): Buffer {
 /** Only the lab's server may be flooded. */
 function checkTarget(target: string): void {
   if (target === server.ipv4 || target === server.ipv6) return;
-  throw new RangeError(`flood ${target}: only the lab's server, ${server.ipv4} or ${server.ipv6}, can be the target`);
+  throw new PolicyError(
+    '--target',
+    `flood ${target}: only the lab's server, ${server.ipv4} or ${server.ipv6}, can be the target`,
+  );
 }
 
 function runFor(program: Program, frame: Buffer, context: Buffer, seconds: number): number {
@@ -98,9 +102,12 @@ class Receiver implements Disposable {
 export function flood({ rate, sources, seconds, target = server.ipv4, port = 80, lab }: FloodOptions): FloodReport {
   checkTarget(target);
   if (!(seconds > 0 && seconds <= MAX_SECONDS))
-    throw new RangeError(`flood for ${String(seconds)} seconds: from 0 to ${String(MAX_SECONDS)} is allowed`);
+    throw new PolicyError(
+      '--seconds',
+      `flood for ${String(seconds)} seconds: from 0 to ${String(MAX_SECONDS)} is allowed`,
+    );
   if (!(rate >= 1 && rate <= 100_000_000))
-    throw new RangeError(`flood at ${String(rate)}/s: from 1 to 100,000,000 is allowed`);
+    throw new PolicyError('--rate', `flood at ${String(rate)}/s: from 1 to 100,000,000 is allowed`);
   const netns = namespaceOf(client, lab);
   if (!netns.exists) throw new Error('flood: the lab is not up; run seawall lab up');
   const template = floodFrame({ mac: server.mac, address: target, port }, client.mac);

@@ -6,6 +6,7 @@ import type { ChallengeForm } from '../../src/policy/policy.ts';
 import { challengeForms } from '../../src/policy/schema.ts';
 import { parseCount } from '../../src/policy/units.ts';
 import { requireRoot } from '../../src/cli/exit-status.ts';
+import { complain, print } from '../../src/cli/output.ts';
 import { UntilStopped } from '../../src/cli/until-stopped.ts';
 
 interface DemoCommandOptions {
@@ -64,10 +65,10 @@ async function run(options: DemoCommandOptions): Promise<void> {
     form: options.form,
     signal: abort.signal,
     progress: (line) => {
-      console.error(`> ${line}`);
+      complain(`> ${line}`);
     },
   });
-  console.log(options.json ? JSON.stringify(result) : table(result));
+  print(options.json ? JSON.stringify(result) : table(result));
 }
 
 export function demoCommand(): Command {

@@ -13,6 +13,7 @@ import {
 } from '../topology.ts';
 import { parseCount } from '../../src/policy/units.ts';
 import { requireRoot, UsageError } from '../../src/cli/exit-status.ts';
+import { print } from '../../src/cli/output.ts';
 import { waitOn, type WaitOptions } from './wait.ts';
 
 interface JsonOption {
@@ -34,22 +35,22 @@ function hostNamed(name: string): LabHost {
 function up(): void {
   prepare();
   const built = labUp();
-  console.log(built ? 'the lab is up' : 'the lab was up already');
-  console.log(`client ${client.ipv4} ${client.ipv6}, server ${server.ipv4} ${server.ipv6}, interface eth0 in each`);
+  print(built ? 'the lab is up' : 'the lab was up already');
+  print(`client ${client.ipv4} ${client.ipv6}, server ${server.ipv4} ${server.ipv6}, interface eth0 in each`);
 }
 
 function down(): void {
   prepare();
-  console.log(labDown() ? 'the lab is gone' : 'there was no lab');
+  print(labDown() ? 'the lab is gone' : 'there was no lab');
 }
 
 function status({ json }: JsonOption): void {
   prepare();
   const hosts = labStatus();
-  if (json) console.log(JSON.stringify({ hosts }));
+  if (json) print(JSON.stringify({ hosts }));
   else
     for (const { host, namespace, up: isUp, ipv4, ipv6 } of hosts)
-      console.log(`${host} ${isUp ? 'up' : 'down'} namespace ${namespace} ${ipv4} ${ipv6}`);
+      print(`${host} ${isUp ? 'up' : 'down'} namespace ${namespace} ${ipv4} ${ipv6}`);
 }
 
 async function exec(host: string, words: readonly string[]): Promise<void> {
@@ -102,7 +103,7 @@ function floodCommand(options: FloodCommandOptions): void {
     port: parseCount(options.port, '--port', 1, 65535),
   });
   const { sent, received, seconds, pps } = report;
-  console.log(
+  print(
     options.json
       ? JSON.stringify(report)
       : `sent ${sent.toLocaleString('en')} SYNs in ${String(seconds)} s: ${pps.toLocaleString('en')} a second; the server's interface counted ${received.toLocaleString('en')} packets`,

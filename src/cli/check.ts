@@ -1,7 +1,9 @@
 import { Command } from 'commander';
 import { type Checked, checkPolicy } from '../tools/check.ts';
+import { printable } from '../net/quote.ts';
 import { guardAgainstLockOut } from '../engine/lock-out.ts';
 import { requireRoot } from './exit-status.ts';
+import { print } from './output.ts';
 import { policyOf } from './policy-options.ts';
 
 interface CheckOptions {
@@ -43,8 +45,8 @@ function check(file: string, options: CheckOptions): void {
   requireRoot('the verifier');
   const checked = checkPolicy(policy, policy.interfaces[0], options.verifier);
   const { assembly, ...rest } = checked;
-  if (options.json) console.log(JSON.stringify({ ok: true, ...rest, ...(options.asm ? { assembly } : {}) }));
-  else console.log([`${file} is sound`, text(checked), ...(options.asm ? [assembly] : [])].join('\n'));
+  if (options.json) print(JSON.stringify({ ok: true, ...rest, ...(options.asm ? { assembly } : {}) }));
+  else print([`${printable(file)} is sound`, text(checked), ...(options.asm ? [assembly] : [])].join('\n'));
 }
 
 export function checkCommand(): Command {

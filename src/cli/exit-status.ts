@@ -1,5 +1,7 @@
 import { SeawallError, SyscallError } from '../ebpf/index.ts';
+import { printable, shorten } from '../net/quote.ts';
 import { PolicyError } from '../policy/policy-error.ts';
+import { complain, OutputError } from './output.ts';
 
 /** Exit statuses by class of error; `--help` prints them. */
 export const ExitStatus = {
@@ -10,11 +12,13 @@ export const ExitStatus = {
   SYSTEM: 4,
   UNSUPPORTED: 5,
   PROGRAM: 6,
+  /** As of a program that SIGPIPE ended. */
+  UNREAD: 141,
 } as const;
 
 export const exitStatusHelp = `
 Exit status: 0 done, 1 unexpected error, 2 wrong option, 3 not permitted (run as root), 4 the system refused,
-5 this kernel lacks a feature, 6 the program was refused.`;
+5 this kernel lacks a feature, 6 the program was refused, 141 nobody reads the output any more.`;
 
 /** A mistake in how the command was called. */
 export class UsageError extends Error {}
@@ -23,8 +27,8 @@ export class UsageError extends Error {}
 export class PermissionError extends Error {}
 
 function statusOf(error: unknown): number {
-  if (error instanceof UsageError || error instanceof PolicyError || error instanceof RangeError)
-    return ExitStatus.USAGE;
+  if (error instanceof UsageError || error instanceof PolicyError) return ExitStatus.USAGE;
+  if (error instanceof OutputError) return error.closed ? ExitStatus.UNREAD : ExitStatus.SYSTEM;
   if (error instanceof PermissionError) return ExitStatus.PERMISSION;
   if (error instanceof SyscallError)
     return error.errno === 'EPERM' || error.errno === 'EACCES' ? ExitStatus.PERMISSION : ExitStatus.SYSTEM;
@@ -38,14 +42,20 @@ function statusOf(error: unknown): number {
     };
     return statuses[error.code] ?? ExitStatus.UNEXPECTED;
   }
+  // What Node says of its own system calls.
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (syscall !== undefined) return code === 'EPERM' || code === 'EACCES' ? ExitStatus.PERMISSION : ExitStatus.SYSTEM;
   return ExitStatus.UNEXPECTED;
 }
+
+const LONGEST = 8000;
 
 /** Prints what went wrong, in one line for what the user can mend, and sets the exit status. */
 export function reportError(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
-  console.error(`seawall: ${message}`);
   process.exitCode = statusOf(error);
+  if (process.exitCode === ExitStatus.UNREAD) return;
+  complain(`seawall: ${printable(shorten(message, LONGEST), '\n\t')}`);
 }
 
 /** @throws PermissionError without root. */

@@ -9,6 +9,7 @@ import { parseFrame } from '../net/parse.ts';
 import type { Policy } from '../policy/policy.ts';
 import { parseCount } from '../policy/units.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
+import { print } from './output.ts';
 import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
 import { namingFile, openCapture } from './replay.ts';
 
@@ -24,21 +25,21 @@ function explain(path: string, options: PolicyOptions & { readonly packet: strin
       // Everything before it counts: buckets and verified sources are what it finds.
       const result = replay.run(packet);
       if (result.n < wanted) continue;
-      print(packet, policy, result);
+      printDecision(packet, policy, result);
       return;
     }
     throw new UsageError(`${path} has fewer than ${String(wanted)} packets`);
   });
 }
 
-function print(packet: CapturedPacket, policy: Policy, result: Replayed): void {
+function printDecision(packet: CapturedPacket, policy: Policy, result: Replayed): void {
   const { reason, verdict, tokens, reply } = result;
   if (verdict === 'skipped') {
-    console.log(`packet ${String(result.n)}: skipped, ${reason}`);
+    print(`packet ${String(result.n)}: skipped, ${reason}`);
     return;
   }
   const decision = reasonOf(reason as ReasonName);
-  console.log(`packet ${String(result.n)}: ${verdict.toUpperCase()} (${reason}): ${decision.description}`);
+  print(`packet ${String(result.n)}: ${verdict.toUpperCase()} (${reason}): ${decision.description}`);
   const decided = STAGES.findIndex(({ reasons }) => Object.values(reasons).includes(decision));
   const given: Explained = {
     policy,
@@ -50,7 +51,7 @@ function print(packet: CapturedPacket, policy: Policy, result: Replayed): void {
     reply,
   };
   STAGES.slice(0, decided + 1).forEach((stage, index) => {
-    console.log(`${index === decided ? '>' : ' '} ${stage.name.padEnd(9)} ${stage.explain(given)}`);
+    print(`${index === decided ? '>' : ' '} ${stage.name.padEnd(9)} ${stage.explain(given)}`);
   });
 }
 

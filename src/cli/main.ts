@@ -2,6 +2,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { ExitStatus, exitStatusHelp, reportError } from './exit-status.ts';
+import { printable, shorten } from '../net/quote.ts';
+import { complain, printRaw } from './output.ts';
+
+const LONGEST = 8000;
 
 const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -33,7 +37,12 @@ async function verbsFor(first: string | undefined): Promise<Command[]> {
 
 /** Every command throws what Commander finds wrong, so that exit statuses are decided in one place. */
 function strict(command: Command): Command {
-  command.exitOverride();
+  command.exitOverride().configureOutput({
+    writeOut: printRaw,
+    writeErr: (text) => {
+      complain(printable(shorten(text.trimEnd(), LONGEST), '\n\t'));
+    },
+  });
   command.commands.forEach((inner) => strict(inner));
   return command;
 }
@@ -43,10 +52,10 @@ const seawall = new Command('seawall')
   .version(version)
   .enablePositionalOptions()
   .addHelpText('after', exitStatusHelp);
-for (const verb of await verbsFor(process.argv[2])) seawall.addCommand(verb);
-strict(seawall);
 
 try {
+  for (const verb of await verbsFor(process.argv[2])) seawall.addCommand(verb);
+  strict(seawall);
   await seawall.parseAsync();
 } catch (error) {
   // Commander has printed its own errors, and help, already.

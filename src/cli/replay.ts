@@ -4,6 +4,7 @@ import { FileError, FileLimit, readRegularFile } from '../engine/regular-file.ts
 import { Replay, type Replayed } from '../tools/replay.ts';
 import { type CapturedPacket, CaptureError, pcapngHeader, pcapngPacket, readCapture } from '../net/capture.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
+import { printRaw } from './output.ts';
 import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
 
 interface ReplayOptions extends PolicyOptions {
@@ -67,19 +68,19 @@ function replay(path: string, options: ReplayOptions): void {
         if (dropped !== undefined && result.verdict === 'drop') writeSync(dropped, pcapngPacket(packet));
         piece += `${options.json ? jsonLine(result) : textLine(result)}\n`;
         if (piece.length < PIECE) continue;
-        writeSync(1, piece);
+        printRaw(piece);
         piece = '';
       }
     });
   } finally {
-    writeSync(1, piece);
+    printRaw(piece);
     if (dropped !== undefined) closeSync(dropped);
   }
   const text = Object.entries(totals).map(([verdict, byReason]) => {
     const list = Object.entries(byReason).map(([reason, count]) => `${reason} ${count.toLocaleString('en')}`);
     return `${verdict}: ${list.join(', ')}`;
   });
-  writeSync(1, options.json ? `${JSON.stringify({ totals })}\n` : `${text.join('\n')}\n`);
+  printRaw(options.json ? `${JSON.stringify({ totals })}\n` : `${text.join('\n')}\n`);
 }
 
 export function replayCommand(): Command {

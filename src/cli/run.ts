@@ -8,6 +8,7 @@ import { formatPolicy } from '../policy/toml.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
 import { Instance } from '../engine/instance.ts';
 import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
+import { complain, printWhileRead } from './output.ts';
 import { UntilStopped } from './until-stopped.ts';
 
 interface RunOptions extends PolicyOptions {
@@ -26,7 +27,7 @@ const CHECK_EVERY_MS = 1000;
 const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? Number(value) : value);
 
 function print(options: RunOptions, kind: string, fields: object, text: string): void {
-  console.log(options.json ? JSON.stringify({ kind, ...fields }, plain) : text);
+  printWhileRead(options.json ? JSON.stringify({ kind, ...fields }, plain) : text);
 }
 
 function describe(protection: ProtectedInterface): string {
@@ -88,7 +89,7 @@ async function watch(protection: ProtectedInterface, options: RunOptions): Promi
       print(options, 'reloaded', { policy: formatPolicy(policy) }, 'policy read again and in force');
     } catch (error) {
       // What is in force stays.
-      console.error(`seawall: reload: ${error instanceof Error ? error.message : String(error)}`);
+      complain(`seawall: reload: ${error instanceof Error ? error.message : String(error)}`);
     }
   };
   process.on('SIGHUP', reload);

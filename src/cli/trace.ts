@@ -6,6 +6,7 @@ import { pcapngHeader, pcapngPacket } from '../net/capture.ts';
 import { flagNames } from '../net/headers.ts';
 import { parseFrame } from '../net/parse.ts';
 import { parseCount } from '../policy/units.ts';
+import { complain, print } from './output.ts';
 import { UntilStopped } from './until-stopped.ts';
 
 interface TraceCommandOptions {
@@ -76,7 +77,7 @@ async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promis
     tracer[Symbol.dispose]();
   });
   const why = tracer.fallback === undefined ? '' : ` (${tracer.fallback})`;
-  console.error(`tracing ${options.interface} in ${tracer.mode} mode${why}`);
+  complain(`tracing ${options.interface} in ${tracer.mode} mode${why}`);
   let seen = 0;
   let lost = 0n;
   try {
@@ -84,7 +85,7 @@ async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promis
     for await (const frame of tracer.frames()) {
       const line = segmentLine(frame);
       if (!line) continue;
-      console.log(options.json ? JSON.stringify(line) : text(line));
+      print(options.json ? JSON.stringify(line) : text(line));
       if (file !== undefined) writeSync(file, pcapngPacket(frame));
       if (++seen >= limit) break;
     }
@@ -92,7 +93,7 @@ async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promis
   } finally {
     if (file !== undefined) closeSync(file);
   }
-  console.error(`${String(seen)} segments${lost > 0n ? `, ${String(lost)} more came too fast to be printed` : ''}`);
+  complain(`${String(seen)} segments${lost > 0n ? `, ${String(lost)} more came too fast to be printed` : ''}`);
 }
 
 export function traceCommand(inPlaceOf: InPlaceOf = () => undefined): Command {

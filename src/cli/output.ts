@@ -1,0 +1,69 @@
+/** What every verb prints, and what becomes of it where nobody reads it or the disk is full. */
+import { writeSync } from 'node:fs';
+
+/** Standard output takes nothing more. */
+export class OutputError extends Error {
+  /** Its reader went away (`| head`), which is no mistake. */
+  readonly closed: boolean;
+
+  constructor(cause: NodeJS.ErrnoException) {
+    super(`print: standard output: ${cause.code === 'ENOSPC' ? 'no space left on the device' : cause.message}`, {
+      cause,
+    });
+    this.name = 'OutputError';
+    this.closed = cause.code === 'EPIPE';
+  }
+}
+
+const RETRY_MS = 5;
+const nobody = new Int32Array(new SharedArrayBuffer(4));
+
+/** Writes all of a text; a terminal or pipe that somebody set to non-blocking is tried again. */
+function write(descriptor: number, text: string): void {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += writeSync(descriptor, bytes, at);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      Atomics.wait(nobody, 0, 0, RETRY_MS);
+    }
+  }
+}
+
+/** Writes to standard output, as it is. @throws OutputError */
+export function printRaw(text: string): void {
+  try {
+    write(1, text);
+  } catch (error) {
+    throw new OutputError(error as NodeJS.ErrnoException);
+  }
+}
+
+/** Writes a line, or lines, to standard output. @throws OutputError, which ends a verb that only prints. */
+export function print(text: string): void {
+  printRaw(`${text}\n`);
+}
+
+/** Writes a line to standard error; where that is not possible either, nobody is there to be told. */
+export function complain(text: string): void {
+  try {
+    write(2, `${text}\n`);
+  } catch {
+    // Closed or full.
+  }
+}
+
+let stopped = false;
+
+/** Prints for a verb that goes on without a reader: the first failure is told on standard error and stops the printing. */
+export function printWhileRead(text: string): void {
+  if (stopped) return;
+  try {
+    print(text);
+  } catch (error) {
+    if (!(error instanceof OutputError)) throw error;
+    stopped = true;
+    complain(`seawall: ${error.message}; the protection goes on, and prints nothing more`);
+  }
+}
