@@ -53,6 +53,12 @@ const seawall = new Command('seawall')
   .enablePositionalOptions()
   .addHelpText('after', exitStatusHelp);
 
+// Where descriptors run out, Node's loader rejects each of its pending files, and only one of them is ours to catch.
+process.on('unhandledRejection', (error) => {
+  reportError(error);
+  process.exit();
+});
+
 try {
   for (const verb of await verbsFor(process.argv[2])) seawall.addCommand(verb);
   strict(seawall);
