@@ -23,7 +23,7 @@ import { Exited } from './exited.ts';
 import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory } from './memory.ts';
 import type { SocketPointer } from './socket.ts';
-import { memoryOf, type View, viewOf, type Writable, writeType } from './view.ts';
+import { type ElementOf, memoryOf, type View, viewOf, writeType } from './view.ts';
 
 /** Flags of `$.update` (linux/bpf.h). */
 export const UpdateFlag = { ANY: 0, NOEXIST: 1, EXIST: 2 } as const;
@@ -138,7 +138,7 @@ export class Builder<R> {
   /** The value in a map, if there is one. */
   lookup<K extends Type, V extends Type>(
     map: MapSpec<K, V, KindsFor<'look up in'>>,
-    key: Writable<K>,
+    key: ElementOf<K>,
   ): Maybe<MapValue<V>, R> {
     requireKind(map, 'look up in');
     const emitter = this.#emitter;
@@ -172,8 +172,8 @@ export class Builder<R> {
   /** Writes a value to a map. The result is 0, or a negative errno (`UpdateFlag.NOEXIST`: -EEXIST when the key is there). */
   update<K extends Type, V extends Type>(
     map: MapSpec<K, V, KindsFor<'update'>>,
-    key: Writable<K>,
-    value: Writable<V>,
+    key: ElementOf<K>,
+    value: ElementOf<V>,
     flag: number = UpdateFlag.ANY,
   ): Int<64> {
     requireKind(map, 'update');
@@ -189,7 +189,7 @@ export class Builder<R> {
   }
 
   /** Removes a key from a map. The result is 0, or a negative errno. */
-  delete<K extends Type>(map: MapSpec<K, Type, KindsFor<'delete from'>>, key: Writable<K>): Int<64> {
+  delete<K extends Type>(map: MapSpec<K, Type, KindsFor<'delete from'>>, key: ElementOf<K>): Int<64> {
     requireKind(map, 'delete from');
     const emitter = this.#emitter;
     const dst = emitter.vreg();
@@ -358,7 +358,7 @@ export class Builder<R> {
     return new Maybe(this.#core, { kind: 'compare', compare, width: 64, a: pointer, b: 0n }, make, what);
   }
 
-  #withKey<K extends Type>(map: MapSpec<K>, key: Writable<K>, use: (pointer: Operand) => void): void {
+  #withKey<K extends Type>(map: MapSpec<K>, key: ElementOf<K>, use: (pointer: Operand) => void): void {
     this.#inFrame(map.key!, key, `${map.name} key`, use);
   }
 

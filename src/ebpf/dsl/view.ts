@@ -44,6 +44,8 @@ export type Snapshot<T extends Type> =
     : T extends Struct<infer F>
       ? { readonly [K in keyof F]: Snapshot<F[K]> }
       : ValueOf<T>;
+/** What can be a key or value of a map: what can be written, or a structure in memory. */
+export type ElementOf<T extends Type> = Writable<T> | (T extends Struct<infer F> ? View<F> : never);
 
 /** A structure in memory: fields read at once where they are named; `set` writes some; `ref` names the place of one. */
 export type View<F extends Readonly<Record<string, Type>>> = { readonly [K in keyof F]: ValueOf<F[K]> } & {
