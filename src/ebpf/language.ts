@@ -29,6 +29,7 @@ export type { Given, Shape, Shaped } from './dsl/inline.ts';
 export type { LoopControl } from './dsl/loop.ts';
 export type { MapValue } from './dsl/map-value.ts';
 export { Condition } from './dsl/condition.ts';
+export { type Enum, EnumMember, enumOf, EnumType, EnumValue, EnumVariable } from './dsl/enum.ts';
 export { func, type Func } from './dsl/func.ts';
 export { globalFunc, type GlobalFunc, type GlobalParameter } from './dsl/global-func.ts';
 export { Int, type IntVariable, Network, type NetworkVariable, type NetworkWidth, type Width } from './dsl/int.ts';

@@ -5,6 +5,7 @@ import {
   be32,
   compile,
   dump,
+  enumOf,
   type Int,
   Program,
   type ProgramSpec,
@@ -345,5 +346,53 @@ describeAsRoot('loop', () => {
       return rounds.add(0);
     });
     expect(verdicts(spec, [words(1), words(2), words(3), words(4)])).toEqual([1, 1, XDP.TX.code, 1]);
+  });
+});
+
+const Listed = enumOf('listed', { NO: 0, ALLOW: 1, DENY: 2 });
+
+describeAsRoot('enums', () => {
+  it('are what inlines, variables and blocks give, and compare by their fixed numbers', () => {
+    const spec = program(($, packet) => {
+      const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+      const listed = $.inline(Listed, (out) => {
+        out.if(a.eq(1), () => Listed.ALLOW);
+        out.if(a.eq(2), () => Listed.of(b));
+        return Listed.NO;
+      });
+      const { found, size } = $.inline({ found: Listed, size: 32 }, () => ({ found: listed, size: 7 }));
+      const chosen = $.when(
+        b.eq(2),
+        () => ({ found: Listed.DENY }),
+        () => ({ found }),
+      );
+      const variable = $.let(Listed.NO);
+      const before = variable.value;
+      $.if(chosen.found.ne(Listed.NO), () => variable.set(chosen.found));
+      $.if(before.ne(Listed.NO), () => XDP.ABORTED);
+      $.if(variable.oneOf([Listed.ALLOW, Listed.DENY]).and(variable.eq(listed)), () => $.leave(XDP.TX));
+      return listed.u32().mul(1000).add(variable.u32().mul(100)).add(size);
+    });
+    expect(verdicts(spec, [words(0, 0), words(0, 2), words(1, 0), words(2, 1), words(1, 2)])).toEqual([
+      7,
+      200 + 7,
+      XDP.TX.code,
+      XDP.TX.code,
+      1000 + 200 + 7,
+    ]);
+    expect([Listed.DENY.name, Listed.DENY.number]).toEqual(['DENY', 2]);
+  });
+
+  it('cost what their numbers cost', () => {
+    const sized = (named: boolean): number =>
+      sizeOf(
+        program(($, packet) => {
+          const { a } = packet.take(Words).orExit(XDP.ABORTED);
+          if (named) $.if(Listed.of(a).eq(Listed.DENY), () => XDP.DROP);
+          else $.if(a.eq(2), () => XDP.DROP);
+          return $.u32(2);
+        }),
+      );
+    expect(sized(true)).toBe(sized(false));
   });
 });

@@ -4,6 +4,8 @@ import {
   arrayMap,
   be32,
   BpfMap,
+  enumOf,
+  type EnumValue,
   hashMap,
   type Int,
   lpmTrie,
@@ -21,6 +23,8 @@ import {
 
 const Entry = struct('entry', { count: u64, address: be32, small: u8, pad: array(u8, 3) });
 const entries = hashMap('entries', { key: be32, value: Entry, maxEntries: 1 });
+const Listed = enumOf('listed', { NO: 0, DENY: 2 });
+const Metered = enumOf('metered', { NO: 0, OVER: 2 });
 const counters = perCpuArray('counters', { value: u64, maxEntries: 1 });
 
 xdp('types', ($, packet) => {
@@ -87,6 +91,23 @@ xdp('types', ($, packet) => {
   $.when(cond, wide, () => entry.small);
   // @ts-expect-error a record on one side
   $.when(cond, () => ({ a: entry.count }), wide);
+  const listed: EnumValue<'listed'> = $.inline(Listed, (out) => {
+    out.if(entry.count.eq(3), () => Listed.DENY);
+    // @ts-expect-error a member of another enum
+    out.if(entry.count.eq(4), () => Metered.OVER);
+    return Listed.NO;
+  });
+  // @ts-expect-error a member of another enum, though its number is the same
+  $.if(listed.eq(Metered.NO), () => XDP.DROP);
+  // @ts-expect-error a number
+  $.if(listed.eq(2), () => XDP.DROP);
+  // @ts-expect-error no such member
+  void Listed.ALLOW;
+  // @ts-expect-error a variable of another enum
+  $.let(Metered.NO).set(listed);
+  const metered = (): EnumValue<'metered'> => Metered.of($.u32(0));
+  // @ts-expect-error values of two enums
+  $.when(cond, () => Listed.NO, metered);
   const { address, pad } = entry.read();
   // @ts-expect-error network order has no arithmetic
   address.add(pad[0]!);

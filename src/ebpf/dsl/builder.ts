@@ -18,7 +18,8 @@ import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
 import { HELPER_OPERATIONS, type KindsFor, type MapOperation, requireKind } from './map-kind.ts';
 import type { MapSpec, RingSpec } from './map.ts';
-import { type Choosable, type Chosen, emitWhen } from './when.ts';
+import { type Alike, type Choosable, type Chosen, emitWhen } from './when.ts';
+import { EnumMember, EnumValue, EnumVariable } from './enum.ts';
 import { Exited } from './exited.ts';
 import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory } from './memory.ts';
@@ -66,7 +67,10 @@ export class Builder<R> {
   /** A variable that begins with `value`; `set` changes it. */
   let<W extends Width>(value: Int<W>): IntVariable<W>;
   let<W extends NetworkWidth>(value: Network<W>): NetworkVariable<W>;
-  let(value: Int | Network): Int | Network {
+  let<N extends string>(value: EnumValue<N> | EnumMember<N>): EnumVariable<N>;
+  let(value: Int | Network | EnumValue | EnumMember): Int | Network | EnumValue {
+    if (value instanceof EnumMember) return new EnumVariable(value.enum, this.let(this.u32(value.number)));
+    if (value instanceof EnumValue) return new EnumVariable(value.enum, this.let(value.u32()));
     const register = copied(this.#emitter, value.operandIn(this.#emitter));
     return value instanceof Int
       ? new IntVariable(this.#emitter, value.width, register, UNKNOWN)
@@ -84,13 +88,13 @@ export class Builder<R> {
   }
 
   /**
-   * One of two values: a number, or a record of numbers. Only the block that is chosen runs; one that is known while building is
+   * One of two values: a number, a value of an enum, or a record of such. Only the block that is chosen runs; one that is known while building is
    * all that is emitted. A block may leave instead.
    */
   when<T extends Choosable>(
     condition: Condition,
     then: () => T | Exited,
-    otherwise: () => NoInfer<Chosen<T>> | Exited,
+    otherwise: () => NoInfer<Alike<T>> | Exited,
   ): Chosen<T> {
     return emitWhen(this.#core, condition.consume(this.#emitter), then, otherwise) as Chosen<T>;
   }
@@ -114,7 +118,7 @@ export class Builder<R> {
 
   /**
    * A macro that returns early in the kernel: what a block of the inner builder returns is its result, as what a block of a program
-   * returns is the verdict. `shape` is the result's width, or a record of widths. Blocks of other builders leave the inline with
+   * returns is the verdict. `shape` is the result's width or enum, or a record of such. Blocks of other builders leave the inline with
    * `inner.leave(value)`, and blocks of the builder around it leave the program as everywhere.
    */
   inline<const S extends Shape>(

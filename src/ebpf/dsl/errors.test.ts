@@ -4,6 +4,7 @@ import {
   array,
   arrayMap,
   DslError,
+  enumOf,
   func,
   hashMap,
   ringBuffer,
@@ -18,6 +19,7 @@ import {
 } from '../language.ts';
 
 const table = hashMap('table', { key: u32, value: u64, maxEntries: 1 });
+const Listed = enumOf('listed', { NO: 0 });
 const List = struct('list', { items: array(u32, 5) });
 const lists = arrayMap('lists', { value: List, maxEntries: 1 });
 
@@ -48,6 +50,19 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     /leave inline: u64 given, u32 wanted/,
     ($) => $.inline(32, () => $.ktimeGetNs() as never),
   ],
+  [
+    'two kinds of value that meet in one',
+    /one path brings a value of enum listed and another a value of enum other/,
+    ($) =>
+      $.when(
+        $.randomU32().eq(0),
+        () => Listed.NO,
+        () => enumOf('other', { NO: 0 }).NO as never,
+      ),
+  ],
+  ['an enum that gives a number twice', /declare enum twice: B is 1, as A is/, () => enumOf('twice', { A: 1, B: 1 })],
+  ['an enum with a number that is none', /declare enum wide: A is -1, which/, () => enumOf('wide', { A: -1 })],
+  ['a member that hides a method', /declare enum own: of is a name/, () => enumOf('own', { of: 1 })],
   [
     'an inline left after its end',
     /the inline that it belongs to has ended/,

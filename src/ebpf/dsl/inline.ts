@@ -2,24 +2,29 @@ import { DslError } from '../errors.ts';
 import { CallSite } from '../source-location.ts';
 import { BuilderCore } from './blocks.ts';
 import type { Emitter } from './emitter.ts';
+import { EnumMember, EnumType, EnumValue } from './enum.ts';
 import type { Exited } from './exited.ts';
 import { Int, operandFor, type Width } from './int.ts';
 import { Join } from './join.ts';
 
-/** What an inline gives: a number of so many bits, or a record of numbers. */
-export type Shape = Width | { readonly [name: string]: Width };
+/** One value of an inline: a number of so many bits, or a member of an enum. */
+export type Kind = Width | EnumType;
 
-type Number<W extends Width> = Int<W> | number | bigint;
+/** What an inline gives: one value, or a record of values. */
+export type Shape = Kind | { readonly [name: string]: Kind };
+
+type ValueOf<K> = K extends Width ? Int<K> : K extends EnumType<infer N> ? EnumValue<N> : never;
+type GivenFor<K> = K extends Width
+  ? Int<K> | number | bigint
+  : K extends EnumType<infer N>
+    ? EnumValue<N> | EnumMember<N>
+    : never;
 
 /** The result of an inline of this shape. */
-export type Shaped<S extends Shape> = S extends Width
-  ? Int<S>
-  : { readonly [Name in keyof S]: Int<Extract<S[Name], Width>> };
+export type Shaped<S extends Shape> = S extends Kind ? ValueOf<S> : { readonly [Name in keyof S]: ValueOf<S[Name]> };
 
 /** What a block of an inline of this shape may return. */
-export type Given<S extends Shape> = S extends Width
-  ? Number<S>
-  : { readonly [Name in keyof S]: Number<Extract<S[Name], Width>> };
+export type Given<S extends Shape> = S extends Kind ? GivenFor<S> : { readonly [Name in keyof S]: GivenFor<S[Name]> };
 
 /** Runs `body` with a core whose blocks come out behind it, with the value that they return. */
 export function emitInline<S extends Shape>(
@@ -41,24 +46,35 @@ export function emitInline<S extends Shape>(
     }
   });
   const values = join.close() as Int[];
-  const result = (width: Width, index: number): Int => values[index] ?? new Int(emitter, width, 0n);
-  if (typeof shape === 'number') return result(shape, 0) as Shaped<S>;
-  const entries = Object.entries(shape).map(([name, width], index) => [name, result(width, index)]);
+  const result = (kind: Kind, index: number): Int | EnumValue => {
+    const number = values[index] ?? new Int(emitter, widthOf(kind), 0n);
+    return typeof kind === 'number' ? number : kind.of(number as Int<32>);
+  };
+  if (isKind(shape)) return result(shape, 0) as Shaped<S>;
+  const entries = Object.entries(shape).map(([name, kind], index) => [name, result(kind, index)]);
   return Object.fromEntries(entries) as Shaped<S>;
 }
 
+const isKind = (shape: Shape): shape is Kind => typeof shape === 'number' || shape instanceof EnumType;
+const widthOf = (kind: Kind): Width => (typeof kind === 'number' ? kind : 32);
+
+type AnyGiven = Int | number | bigint | EnumValue | EnumMember;
+
 function valuesOf<S extends Shape>(emitter: Emitter, shape: S, given: Given<S>): Int[] {
-  if (typeof shape === 'number') return [valueOf(emitter, shape, given as Number<Width>)];
-  return Object.entries(shape).map(([name, width]) =>
-    valueOf(emitter, width, (given as Readonly<Record<string, Number<Width>>>)[name]!),
+  if (isKind(shape)) return [valueOf(emitter, shape, given as AnyGiven)];
+  return Object.entries(shape).map(([name, kind]) =>
+    valueOf(emitter, kind, (given as Readonly<Record<string, AnyGiven>>)[name]!),
   );
 }
 
-function valueOf(emitter: Emitter, width: Width, given: Number<Width>): Int {
-  if (!(given instanceof Int)) return new Int(emitter, width, operandFor(emitter, width, given));
-  if (given.width === width) return given;
+function valueOf(emitter: Emitter, kind: Kind, given: AnyGiven): Int {
+  const width = widthOf(kind);
+  if (given instanceof EnumMember) return new Int(emitter, width, BigInt(given.number));
+  const number = given instanceof EnumValue ? given.u32() : given;
+  if (!(number instanceof Int)) return new Int(emitter, width, operandFor(emitter, width, number));
+  if (number.width === width) return number;
   throw new DslError(
-    `leave inline: u${String(given.width)} given, u${String(width)} wanted; widen or narrow it`,
+    `leave inline: u${String(number.width)} given, u${String(width)} wanted; widen or narrow it`,
     new CallSite().location,
   );
 }
