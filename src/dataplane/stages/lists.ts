@@ -6,6 +6,8 @@ import {
   array,
   arrayMap,
   type Builder,
+  enumOf,
+  type EnumValue,
   type Int,
   type IntVariable,
   lpmTrie,
@@ -20,7 +22,7 @@ import { type ListCapacity, mapGroup } from '../maps.ts';
 import { stage } from '../stage.ts';
 
 /** What a list says of an address. An allowed address is allowed, whatever denies it. */
-export const Listed = { NO: 0, ALLOW: 1, DENY: 2 } as const;
+export const Listed = enumOf('listed', { NO: 0, ALLOW: 1, DENY: 2 });
 /** Entries of a table from here on are numbers of blocks in the next one. */
 export const FIRST_BLOCK = 4;
 
@@ -50,9 +52,9 @@ export const listGroup = mapGroup({
   contents: ({ lists: maps }) => Object.values(maps).map((map) => ({ map, entries: [] })),
 });
 
-/** What the lists say of a source, a `Listed`. */
-function listed<R>($: Builder<R>, lists: ListMaps, source: Address, family: 4 | 6): Int<32> {
-  const found = $.let($.u32(Listed.NO));
+/** What the lists say of a source. */
+function listed<R>($: Builder<R>, lists: ListMaps, source: Address, family: 4 | 6): EnumValue<'listed'> {
+  const found = $.let($.u32(Listed.NO.number));
   const state = $.at(lists.state, 0);
   $.if((family === 4 ? state.listed4 : state.listed6).ne(0), () => {
     if (family === 4) walk($, lists, source()[0]!.u32(), found);
@@ -64,7 +66,7 @@ function listed<R>($: Builder<R>, lists: ListMaps, source: Address, family: 4 | 
       });
     }
   });
-  return found;
+  return Listed.of(found);
 }
 
 /** The address as it lies in memory: its first octet is the lowest in the register. */

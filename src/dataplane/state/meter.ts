@@ -9,6 +9,8 @@ import {
   array,
   arrayMap,
   type Builder,
+  enumOf,
+  type EnumValue,
   type Int,
   type IntVariable,
   type MapSpec,
@@ -58,7 +60,7 @@ export interface MeterBucket {
 const MAX_TRIES = 4;
 
 /** What became of a SYN at a meter. */
-export const Metered = { OVER: 0, WITHIN: 1, CONTENDED: 2 } as const;
+export const Metered = enumOf('metered', { OVER: 0, WITHIN: 1, CONTENDED: 2 });
 
 /** How far a cell is ahead of the clock, in ticks. One that is further than a full bucket allows is stale: it wrapped, and counts as empty. */
 export function aheadOf<R>($: Builder<R>, cell: Int<32>, now: Int<32>, limit: Int<32> | number): IntVariable<32> {
@@ -70,7 +72,7 @@ export function aheadOf<R>($: Builder<R>, cell: Int<32>, now: Int<32>, limit: In
 }
 
 /**
- * Takes a token for the key of this hash. Gives a `Metered` and how far ahead of the clock its cell was, in ticks. `now` is in
+ * Takes a token for the key of this hash. Gives what became of it and how far ahead of the clock its cell was, in ticks. `now` is in
  * ticks.
  */
 export function meter<R>(
@@ -79,8 +81,8 @@ export function meter<R>(
   hash: Int<64>,
   { price, credit }: MeterBucket,
   now: Int<32>,
-): { readonly outcome: Int<32>; readonly ahead: Int<32> } {
-  const outcome = $.let($.u32(Metered.CONTENDED));
+): { readonly outcome: EnumValue<'metered'>; readonly ahead: Int<32> } {
+  const outcome = $.let(Metered.CONTENDED);
   const ahead = $.let($.u32(0));
   const half = CELLS_PER_LINE / 2;
   $.lookup(map, hash.u32().and(map.maxEntries - 1)).match({

@@ -2,7 +2,18 @@
  * Sources that proved their address: a hashed array of lines with four places each. It is written only on proof, so forged
  * packets can neither fill it nor push a source out. IPv6 sources are remembered by their /64, which is what one host holds.
  */
-import { array, arrayMap, type Builder, type Int, struct, u32, u64, type View } from '../../ebpf/language.ts';
+import {
+  array,
+  arrayMap,
+  type Builder,
+  enumOf,
+  type EnumValue,
+  type Int,
+  struct,
+  u32,
+  u64,
+  type View,
+} from '../../ebpf/language.ts';
 import type { Address } from '../frame/parse.ts';
 import { mapGroup } from '../maps.ts';
 import type { ActivityMaps } from './activity.ts';
@@ -55,7 +66,7 @@ export function isVerified<R>($: Builder<R>, maps: VerifiedMaps, source: Address
 }
 
 /** Unverified, within its verified limit, or over it. */
-export const Verified = { NO: 0, WITHIN: 1, OVER: 2 } as const;
+export const Verified = enumOf('verified', { NO: 0, WITHIN: 1, OVER: 2 });
 
 /** Looks a source up, and takes a token of its wide limit where it is verified. `now` is the clock in nanoseconds. */
 export function verifiedSource<R>(
@@ -65,8 +76,8 @@ export function verifiedSource<R>(
   { price, credit }: MeterBucket,
   shift: number,
   now: Int<64>,
-): Int<32> {
-  const outcome = $.let($.u32(Verified.NO));
+): EnumValue<'verified'> {
+  const outcome = $.let(Verified.NO);
   // Without a recent proof there is nothing to find.
   $.if($.at(maps.activity, 0).verifiedUntil.gt(now), () => {
     const { line, tag } = place($, maps, source);

@@ -136,8 +136,8 @@ export class ListTable {
   }
 
   #painted(root: number, allowed: boolean, denied: boolean): number {
-    if (allowed) return Listed.ALLOW;
-    const base = denied ? Listed.DENY : Listed.NO;
+    if (allowed) return Listed.ALLOW.number;
+    const base = denied ? Listed.DENY.number : Listed.NO.number;
     const allow = this.#networks.allow.narrow.get(root);
     const deny = denied ? undefined : this.#networks.deny.narrow.get(root);
     if (!allow?.size && !deny?.size) return base;
@@ -150,8 +150,8 @@ export class ListTable {
       if (networks.length > 1) networks.sort((a, b) => (a % 64) - (b % 64));
       for (const network of networks) this.#paint(block, network, value);
     };
-    paint(deny, Listed.DENY);
-    paint(allow, Listed.ALLOW);
+    paint(deny, Listed.DENY.number);
+    paint(allow, Listed.ALLOW.number);
     return block + FIRST_BLOCK;
   }
 

@@ -73,10 +73,10 @@ export class ListTrie {
 
   #valueOf(network: string): number | undefined {
     const { allow, deny } = this.#lists;
-    if (allow.has(network)) return Listed.ALLOW;
+    if (allow.has(network)) return Listed.ALLOW.number;
     if (!deny.has(network)) return undefined;
     const bits = packedBits(network);
     for (const wide of this.#allowed.keys()) if (wide < bits && allow.has(widenIpv6(network, wide))) return undefined;
-    return Listed.DENY;
+    return Listed.DENY.number;
   }
 }
