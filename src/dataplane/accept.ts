@@ -74,7 +74,7 @@ export function acceptProgram(
       const timestamps = $.let(options.present.and(stack.timestamps ? Present.TIMESTAMPS : 0));
       const echo = $.let(swapped(options.echo));
       const tsval = $.let(swapped(options.timestamp));
-      const [tuple, tupleSize] = socketTuple($, family, source(), destination(), portsWord(tcp));
+      const [tuple, tupleSize] = socketTuple($, source, destination, portsWord(tcp));
       const accepted = $.let($.u32(0));
       packet.tcpSocket(tuple, tupleSize, (socket) => {
         $.if(socket.state.eq(TCP_LISTEN), () => {

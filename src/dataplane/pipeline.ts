@@ -13,6 +13,7 @@ import type { Policy } from '../policy/policy.ts';
 import { acceptProgram } from './accept.ts';
 import { type Common, Context } from './context.ts';
 import type { Challenger } from './cookie/challenger.ts';
+import { Address } from './frame/address.ts';
 import { byFamily, parseLink, type ParseReason, parseSegment, type Segment } from './frame/parse.ts';
 import { type ListCapacity, type MapContents, type MapGroup, type MapsOf, type Settings, SMALL_LISTS } from './maps.ts';
 import { eventGroup } from './outcome/events.ts';
@@ -109,7 +110,7 @@ export function protection(
           lengths: 'check',
         });
         const forged = family === 4 ? rehearsal.source?.($).map((word) => $.let(word)) : undefined;
-        const judged = forged ? { ...segment, source: () => forged } : segment;
+        const judged = forged ? { ...segment, source: new Address(4, () => forged) } : segment;
         return judge($, packet, judged, { policy, maps, exits, clock, challenger });
       });
     }),

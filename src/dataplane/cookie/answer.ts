@@ -80,8 +80,7 @@ export function writeAnswer(
   const { family, source, destination, tcp } = segment;
   // Everything that is needed of the question, before it is written over.
   const offset = $.let(segment.offset);
-  const words = (address: readonly Int<64>[]): Int<64>[] => address.map((word) => $.let(word));
-  const [client, server] = [words(source()), words(destination())];
+  const [client, server] = [source.kept($), destination.kept($)];
   const ports = $.let(portsWord({ source: tcp.dest, dest: tcp.source }));
   const present = $.let(answer.present);
   const [seq, ack, tsval, tsecr, ecn] = [answer.seq, answer.ack, answer.tsval, answer.tsecr, answer.ecn].map((value) =>
@@ -112,14 +111,12 @@ export function writeAnswer(
   eth.set({ dst: eth.src, src: mac });
   packet.skip(offset.and(63), { max: 63 }).orExit(fail);
   const length = network16(segmentBytes);
-  const low = (word: Int<64>): Int<32> => word.u32();
-  const high = (word: Int<64>): Int<32> => word.shr(32).u32();
   const sum = new Sum($);
   sum.add(length, $.u32(TCP_PROTOCOL << 8));
   if (family === 4) {
     const ip = packet.take(Ipv4Words).orExit(fail);
     const total = network16(segmentBytes.add(Ipv4.size)).shl(16).or(0x45);
-    const [saddr, daddr] = [low(server[0]!), low(client[0]!)];
+    const [saddr, daddr] = [server.ipv4(), client.ipv4()];
     const fragment = memoryWord(0, 0, 0x40, 0); // DF, and therefore no id (RFC 6864)
     const ttl = memoryWord(TTL, TCP_PROTOCOL, 0, 0);
     const header = new Sum($);
@@ -130,8 +127,9 @@ export function writeAnswer(
     const ip = packet.take(Ipv6Words).orExit(fail);
     const rest = memoryWord(0, 0, TCP_PROTOCOL, TTL);
     ip.set({ version: memoryWord(0x60, 0, 0, 0), length: length.or(rest) });
-    ip.set({ saddr0: server[0]!, saddr1: server[1]!, daddr0: client[0]!, daddr1: client[1]! });
-    for (const word of [...server, ...client]) sum.add(low(word), high(word));
+    const [[saddr0, saddr1], [daddr0, daddr1]] = [server.pair($), client.pair($)];
+    ip.set({ saddr0, saddr1, daddr0, daddr1 });
+    for (const word of [...server.words(), ...client.words()]) sum.add(word.u32(), word.shr(32).u32());
   }
 
   const head = packet.take(TcpWords).orExit(fail);

@@ -30,10 +30,12 @@ const Ipv6Copy = struct('ipv6_copy', { version: u32, length: u32, saddr0: u64, s
 
 /** Copies of the headers that the kernel's cookie functions read: addresses, ports, sequence number and MSS. */
 function headerCopies($: XdpBuilder, { family, source, destination, tcp }: Segment, mss: Int<32>) {
-  const [from, to] = [source(), destination()];
   const ip = family === 4 ? $.stack(Ipv4Copy) : $.stack(Ipv6Copy);
-  if (family === 4) ip.set({ length: 0x45, saddr: from[0]!.u32(), daddr: to[0]!.u32() });
-  else ip.set({ version: 0x60, saddr0: from[0]!, saddr1: from[1]!, daddr0: to[0]!, daddr1: to[1]! });
+  if (family === 4) ip.set({ length: 0x45, saddr: source.ipv4(), daddr: destination.ipv4() });
+  else {
+    const [[saddr0, saddr1], [daddr0, daddr1]] = [source.pair($), destination.pair($)];
+    ip.set({ version: 0x60, saddr0, saddr1, daddr0, daddr1 });
+  }
   const header = $.stack(SynHeader);
   const big = mss.u16().toNetwork().raw().u32();
   header.set({

@@ -71,10 +71,10 @@ function hash<R>(
   const [k0, k1] = [secret.at(at), secret.at(at.add(1).and(COOKIE_KEYS * 2 - 1))] as const;
   const pair = (low: Int<32>, high: Int<32>): Int<64> => low.u64().or(high.u64().shl(32));
   const [ports, moment] = [pair(portsWord(tcp), isn), pair(slot, $.u32(0).add(extra))];
-  const [from, to] = [source(), destination()];
-  if (family === 4) return $.invoke(sipHash4, k0, k1, pair(from[0]!.u32(), to[0]!.u32()), ports, moment).u32();
+  if (family === 4) return $.invoke(sipHash4, k0, k1, pair(source.ipv4(), destination.ipv4()), ports, moment).u32();
+  const [[source0, source1], [destination0, destination1]] = [source.pair($), destination.pair($)];
   const message = $.stack(Message6);
-  message.set({ k0, k1, source0: from[0]!, source1: from[1]!, destination0: to[0]!, destination1: to[1]! });
+  message.set({ k0, k1, source0, source1, destination0, destination1 });
   message.set({ ports, slot: moment });
   return $.invoke(sipHash6, message).u32();
 }

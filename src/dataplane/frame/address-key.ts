@@ -1,5 +1,6 @@
 import { type Builder, bytes, type Int, struct, u32 } from '../../ebpf/language.ts';
 import type { Cidr } from '../../net/address.ts';
+import type { Address } from './address.ts';
 
 /** A key of an address trie (`struct bpf_lpm_trie_key`); IPv4 is written as ::ffff:0:0/96, so one trie serves both. */
 export const AddressKey = struct('address_key', { bits: u32, address: bytes(16) });
@@ -15,12 +16,11 @@ export function addressKey({ address, bits }: Cidr): { readonly bits: number; re
   return { bits: bits + 96, address: mapped };
 }
 
-/** In the kernel: the key of an address, whose words are as they lie in memory. */
-export function addressKeyFor<R>($: Builder<R>, words: readonly Int<64>[], family: 4 | 6) {
-  const halves = (word: Int<64>): [Int<32>, Int<32>] => [word.u32(), word.shr(32).u32()];
-  const [high, low] = words as [Int<64>, Int<64>];
-  const [a, b, c, d] = family === 4 ? [0, 0, 0xffff_0000, high.u32()] : [...halves(high), ...halves(low)];
+/** In the kernel: the key of an address. */
+export function addressKeyFor<R>($: Builder<R>, address: Address) {
+  const mapped = address.family === 4 ? [$.u32(0), $.u32(0), $.u32(0xffff_0000)] : [];
+  const [a, b, c, d] = [...mapped, ...address.words32()] as [Int<32>, Int<32>, Int<32>, Int<32>];
   const key = $.stack(AddressKeyWords);
-  key.set({ bits: 128, a: a, b: b, c: c, d: d });
+  key.set({ bits: 128, a, b, c, d });
   return key;
 }

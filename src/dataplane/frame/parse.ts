@@ -28,9 +28,7 @@ import {
   Vlan,
 } from '../../net/headers.ts';
 import type { Policy } from '../../policy/policy.ts';
-
-/** An address as one or two 64-bit words, as they lie in memory; IPv4 is one word with zeros above. Each call loads it anew. */
-export type Address = () => readonly Int<64>[];
+import { Address } from './address.ts';
 
 /** Why reading can end; `stages/parse.ts` says what each means. */
 export type ParseReason =
@@ -184,8 +182,8 @@ function parseIpv4<R>(
   return {
     family: 4,
     offset,
-    source: () => [ip.saddr.raw().u64()],
-    destination: () => [ip.daddr.raw().u64()],
+    source: new Address(4, () => [ip.saddr.raw().u64()]),
+    destination: new Address(4, () => [ip.daddr.raw().u64()]),
     tcp,
     length: total.sub(headerBytes),
     fragmented,
@@ -264,8 +262,8 @@ function parseIpv6<R>(
   return {
     family: 6,
     offset,
-    source: () => addressWords(ip.saddr),
-    destination: () => addressWords(ip.daddr),
+    source: new Address(6, () => addressWords(ip.saddr)),
+    destination: new Address(6, () => addressWords(ip.daddr)),
     tcp,
     length: payload.sub(chain),
     fragmented,

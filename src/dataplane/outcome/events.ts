@@ -76,11 +76,10 @@ export function emitEvent(
         $.if(start.sub(now).le(interval * BigInt(burst - 1)), () => {
           budget.set({ value: start.add(interval) });
           $.record(events, SynEvent, (event) => {
-            const words = (address: readonly Int<64>[]) => [address[0]!, address[1] ?? $.u64(0)] as const;
-            const [from, to] = [words(source()), words(destination())];
-            for (const index of [0, 1]) {
-              event.source.ref(index).set(from[index]!);
-              event.destination.ref(index).set(to[index]!);
+            const [from, to] = [source.pair($), destination.pair($)];
+            for (const index of [0, 1] as const) {
+              event.source.ref(index).set(from[index]);
+              event.destination.ref(index).set(to[index]);
             }
             const number = typeof reason === 'number' ? reason : reason.u8();
             event.set({

@@ -3,7 +3,7 @@ import { type Builder, Int, type XdpBuilder } from '../../ebpf/language.ts';
 import type { Policy } from '../../policy/policy.ts';
 import type { Segment } from '../frame/parse.ts';
 import { stage } from '../stage.ts';
-import { keyGroup, type KeyMaps, keyedHash, leadingBits } from '../state/hash.ts';
+import { keyGroup, type KeyMaps, keyedHash } from '../state/hash.ts';
 import { Metered, meter, type MeterBucket, meterGroup, type MeterMap, type MeterMaps } from '../state/meter.ts';
 import {
   batchOf,
@@ -88,7 +88,7 @@ function askLimits<R>(
     shift: number,
     over: 'over-source' | 'over-prefix',
   ): void => {
-    const key = leadingBits(segment.source(), bits);
+    const key = segment.source.leading(bits);
     // Services share cells, but not a source's tokens.
     if (policy.services.length > 1) key[0] = key[0]!.xor($.u32(0).add(values.index).u64().shl(32));
     const { outcome, ahead } = meter($, map, keyedHash($, maps, key), bucket, now.shr(shift).u32());

@@ -16,8 +16,8 @@ import {
 } from '../../ebpf/language.ts';
 import { addressBytes, cidrContains, formatCidr } from '../../net/address.ts';
 import { networkCidrs } from '../../net/network-list.ts';
+import type { Address } from '../frame/address.ts';
 import { AddressKey, addressKeyFor } from '../frame/address-key.ts';
-import type { Address } from '../frame/parse.ts';
 import { type ListCapacity, mapGroup } from '../maps.ts';
 import { stage } from '../stage.ts';
 
@@ -53,13 +53,13 @@ export const listGroup = mapGroup({
 });
 
 /** What the lists say of a source. */
-function listed<R>($: Builder<R>, lists: ListMaps, source: Address, family: 4 | 6): EnumValue<'listed'> {
+function listed<R>($: Builder<R>, lists: ListMaps, source: Address): EnumValue<'listed'> {
   const found = $.let($.u32(Listed.NO.number));
   const state = $.at(lists.state, 0);
-  $.if((family === 4 ? state.listed4 : state.listed6).ne(0), () => {
-    if (family === 4) walk($, lists, source()[0]!.u32(), found);
+  $.if((source.family === 4 ? state.listed4 : state.listed6).ne(0), () => {
+    if (source.family === 4) walk($, lists, source.ipv4(), found);
     else {
-      $.lookup(lists.trie, addressKeyFor($, source(), family)).match({
+      $.lookup(lists.trie, addressKeyFor($, source)).match({
         some: (entry) => {
           found.set(entry.value);
         },
@@ -103,8 +103,8 @@ export const lists = stage({
   },
   maps: [listGroup],
   reads: ['lists'],
-  build($, { source, family }, context) {
-    const found = listed($, context.maps.lists, source, family);
+  build($, { source }, context) {
+    const found = listed($, context.maps.lists, source);
     $.if(found.eq(Listed.ALLOW), () => context.leave(lists.reasons.allowed));
     $.if(found.eq(Listed.DENY), () => context.end(lists.reasons.denied));
   },

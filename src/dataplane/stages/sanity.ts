@@ -59,22 +59,20 @@ const isNotZero =
   (_$, segment, options) =>
     ZEROS[name](segment, options).ne(0);
 
-/** In the register, the first byte of an address in memory is the lowest. */
-const firstByte = (word: Int<64>): Int<64> => word.and(0xff);
 /** The second half of ::1 in memory order. */
 const LOOPBACK_LOW = 0x0100_0000_0000_0000n;
 /** The upper four bytes of the second half of ::ffff:0:0/96. */
 const MAPPED_LOW = 0xffff_0000n;
 
-const badSource: Build = (_$, { family, source }) => {
-  const [first, second] = source() as [Int<64>, Int<64>];
+const badSource: Build = ($, { family, source }) => {
   if (family === 4) {
-    const byte = firstByte(first);
+    const byte = source.firstByte();
     return byte.eq(0).or(byte.eq(127)).or(byte.ge(224));
   }
   // ff00::/8, ::, ::1 and ::ffff:0:0/96, which never goes over a wire.
+  const [first, second] = source.pair($);
   const low = second.eq(0).or(second.eq(LOOPBACK_LOW)).or(second.u32().u64().eq(MAPPED_LOW));
-  return firstByte(first).eq(0xff).or(first.eq(0).and(low));
+  return source.firstByte().eq(0xff).or(first.eq(0).and(low));
 };
 
 const CHECKS: Record<SanityCheck, Build> = {
@@ -85,19 +83,14 @@ const CHECKS: Record<SanityCheck, Build> = {
   'syn-ack-number': isNotZero('syn-ack-number'),
   'syn-fragment': isNotZero('syn-fragment'),
   'null-port': (_$, { tcp }) => tcp.source.eq(0).or(tcp.dest.eq(0)),
-  land: (_$, { source, destination }) => {
-    const to = destination();
-    return source()
-      .map((word, index) => word.eq(to[index]!))
-      .reduce((all, one) => all.and(one));
-  },
+  land: (_$, { source, destination }) => source.eq(destination),
   'bad-source': badSource,
   'bad-options': isNotZero('bad-options'),
   'ip-checksum': (_$, { ipv4 }) => ipv4 && isWholeSum(ipv4.sum()).not(),
   hping: (_$, { tcp }, { length }) => tcp.window.eq(WINDOWS.hping).and(length.eq(0)),
   masscan: (_$, { tcp, destination, ipv4 }) => {
     if (!ipv4) return undefined;
-    const address = destination()[0]!.u32();
+    const address = destination.ipv4();
     // The low half of a number in network order is the upper half of the register.
     const folded = address.xor(tcp.seq.raw()).shr(16).xor(tcp.dest.raw().u32());
     return tcp.window.eq(WINDOWS.masscan).and(ipv4.header.id.raw().u32().eq(folded));
@@ -109,7 +102,7 @@ const CHECKS: Record<SanityCheck, Build> = {
       .and(tcp.window.eq(WINDOWS.zmap))
       .and(present.and(~Present.MSS & 0xff).eq(0));
   },
-  mirai: (_$, { tcp, destination, ipv4 }) => (ipv4 ? tcp.seq.raw().u64().eq(destination()[0]!) : undefined),
+  mirai: (_$, { tcp, destination, ipv4 }) => (ipv4 ? tcp.seq.raw().eq(destination.ipv4()) : undefined),
 };
 
 /** Not 0 where some check may find something; asking this costs less than asking them one by one. */

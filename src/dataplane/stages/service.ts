@@ -1,39 +1,21 @@
 /** Which service a SYN is for, and what holds there. */
 import type { Builder, Condition, Int } from '../../ebpf/language.ts';
-import { type Cidr, formatCidr } from '../../net/address.ts';
+import { formatCidr } from '../../net/address.ts';
 import type { Policy, Service } from '../../policy/policy.ts';
 import { formatPorts } from '../../policy/units.ts';
 import { handOver } from '../context.ts';
 import type { Segment } from '../frame/parse.ts';
 import { stage } from '../stage.ts';
-import { leadingMask } from '../state/hash.ts';
 import { classGroup, type ClassMaps, lookUpService } from '../state/service-classes.ts';
 import { inlined, NO_SERVICE, servicePolicyGroup, type ServiceValues, serviceValues } from '../state/service-policy.ts';
 
 /** What holds for the service that the SYN is for. */
 export const Served = handOver<ServiceValues>('the service of the SYN');
 
-function addressIn(words: readonly Int<64>[], { address, bits }: Cidr): Condition {
-  const bytes = Buffer.alloc(words.length * 8);
-  bytes.set(address);
-  const tests = words.flatMap((word, index) => {
-    const significant = Math.min(64, Math.max(0, bits - index * 64));
-    if (significant === 0) return [];
-    const mask = leadingMask(significant);
-    return [word.and(mask).eq(bytes.readBigUInt64LE(index * 8) & mask)];
-  });
-  // A network of no bits is every address.
-  return tests.length === 0 ? words[0]!.ge(0) : tests.reduce((all, one) => all.and(one));
-}
-
 /** Whether a segment is for a service; undefined where the service is everything. */
-function serves({ addresses, ports }: Service, { destination, tcp, family }: Segment): Condition | undefined {
+function serves({ addresses, ports }: Service, { destination, tcp }: Segment): Condition | undefined {
   const conditions: Condition[] = [];
-  if (addresses.length > 0) {
-    const mine = addresses.filter(({ address }) => address.length === (family === 4 ? 4 : 16));
-    const words = destination();
-    conditions.push(mine.map((cidr) => addressIn(words, cidr)).reduce((any, one) => any.or(one), words[0]!.oneOf([])));
-  }
+  if (addresses.length > 0) conditions.push(destination.inAny(addresses));
   if (ports.length > 0) {
     const single = ports.filter(({ first, last }) => first === last).map(({ first }) => first);
     const ranges = ports.filter(({ first, last }) => first !== last);

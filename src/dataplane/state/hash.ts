@@ -30,23 +30,3 @@ export function keyedHash<R>($: Builder<R>, { keys }: KeyMaps, words: readonly I
   hash = hash.mul(secret.hashFinish);
   return hash.xor(hash.shr(32));
 }
-
-/** The leading bits of an address, as masks of its words; words without any are left out. */
-export function leadingBits(words: readonly Int<64>[], bits: number): Int<64>[] {
-  return words.flatMap((word, index) => {
-    const significant = Math.min(64, Math.max(0, bits - index * 64));
-    if (significant === 0) return [];
-    if (significant === 64) return [word];
-    return [word.and(leadingMask(significant))];
-  });
-}
-
-/** The first `bits` of eight bytes in memory, as a little-endian number. */
-export function leadingMask(bits: number): bigint {
-  const bytes = Buffer.alloc(8);
-  for (let index = 0; index < 8; index++) {
-    const significant = Math.min(8, Math.max(0, bits - index * 8));
-    bytes[index] = (0xff00 >> significant) & 0xff;
-  }
-  return bytes.readBigUInt64LE();
-}

@@ -7,6 +7,7 @@
 import { arrayMap, type Builder, type Int, type Packet, type Socket, TCP_LISTEN, u64 } from '../../ebpf/language.ts';
 import { mapGroup } from '../maps.ts';
 import { type KeyMaps, keyedHash } from './hash.ts';
+import { Address } from '../frame/address.ts';
 import type { Segment } from '../frame/parse.ts';
 import { socketTuple } from '../frame/socket-tuple.ts';
 
@@ -28,14 +29,14 @@ export function listening<R>(
   $: Builder<R>,
   packet: Packet<R>,
   maps: ListenerMaps & KeyMaps,
-  { destination, tcp, family }: Segment,
+  { destination, tcp }: Segment,
   now: Int<64>,
   refresh: (socket: Socket<R>) => void = () => {},
 ): Int<32> {
   const found = $.let($.u32(0));
-  const to = destination();
   const port = tcp.dest.raw().u64();
-  const hash = keyedHash($, maps, [...to.slice(0, -1), to.at(-1)!.xor(port.shl(40))]);
+  const words = destination.words();
+  const hash = keyedHash($, maps, [...words.slice(0, -1), words.at(-1)!.xor(port.shl(40))]);
   $.lookup(maps.listeners, hash.u32().and(LISTENERS - 1)).match({
     some: (place) => {
       const word = place.value;
@@ -48,8 +49,8 @@ export function listening<R>(
         },
         () => {
           // No source: only a listener fits.
-          const nobody = to.map(() => $.u64(0));
-          const [tuple, size] = socketTuple($, family, nobody, to, tcp.dest.raw().u32().shl(16));
+          const nobody = Address.unspecified($, destination.family);
+          const [tuple, size] = socketTuple($, nobody, destination, tcp.dest.raw().u32().shl(16));
           packet.tcpSocket(tuple, size, (socket) => {
             $.if(socket.state.eq(TCP_LISTEN), () => {
               found.set(1);

@@ -111,10 +111,10 @@ export const classGroup = mapGroup({
 export function lookUpService<R>(
   $: Builder<R>,
   { ports, addresses, table, classes }: ClassMaps,
-  { destination, tcp, family }: Segment,
+  { destination, tcp }: Segment,
   index: IntVariable<32>,
 ): void {
-  $.lookup(addresses, addressKeyFor($, destination(), family)).match({
+  $.lookup(addresses, addressKeyFor($, destination)).match({
     some: (addressClass) => {
       $.lookup(
         ports,

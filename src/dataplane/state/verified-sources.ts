@@ -14,10 +14,10 @@ import {
   u64,
   type View,
 } from '../../ebpf/language.ts';
-import type { Address } from '../frame/parse.ts';
+import type { Address } from '../frame/address.ts';
 import { mapGroup } from '../maps.ts';
 import type { ActivityMaps } from './activity.ts';
-import { type KeyMaps, keyedHash, leadingBits } from './hash.ts';
+import { type KeyMaps, keyedHash } from './hash.ts';
 import { aheadOf, type MeterBucket } from './meter.ts';
 
 /** A source that proved its address: a part of its hash, its own arrival time in ticks, and until when it counts (nanoseconds). */
@@ -35,7 +35,7 @@ export type VerifiedMaps = ReturnType<typeof verifiedGroup.specs> & ActivityMaps
 const MAX_TRIES = 4;
 
 const place = <R>($: Builder<R>, maps: VerifiedMaps, source: Address) => {
-  const hash = keyedHash($, maps, leadingBits(source(), 64));
+  const hash = keyedHash($, maps, source.leading(64));
   return { line: hash.u32().and(maps.verified.maxEntries - 1), tag: hash.shr(32).u32().or(1) };
 };
 
