@@ -50,6 +50,7 @@ export class Context<Maps = unknown, Reads = Policy> {
   readonly #segment: Segment;
   readonly #given = new Map<HandOver<unknown>, unknown>();
   #service: Int<32> | number | undefined;
+  #row: Int<32> | undefined;
   #now: Int<64> | undefined;
 
   constructor($: XdpBuilder, packet: XdpPacket, segment: Segment, common: Common) {
@@ -81,6 +82,7 @@ export class Context<Maps = unknown, Reads = Policy> {
   /** From here on frames are for this service: they are counted and told of as its own. */
   enterService(index: Int<32> | number): void {
     this.#service = index;
+    this.#row = this.#common.exits.row(index);
   }
 
   /** The time in nanoseconds, read where it is first asked for; as coarse as the limits allow. */
@@ -92,7 +94,7 @@ export class Context<Maps = unknown, Reads = Policy> {
 
   /** Ends a path for a reason: counts it, and gives the action that goes with it. */
   leave(reason: Reason): XdpAction {
-    return this.#common.exits.leave(reason, this.#service);
+    return this.#common.exits.leave(reason, this.#row);
   }
 
   /** The same, and tells readers of the SYN. */
@@ -104,7 +106,7 @@ export class Context<Maps = unknown, Reads = Policy> {
   /** Drops for one of several reasons, by its number, and tells readers of the SYN. */
   drop(reason: Int<32>, cell: Cell = NOT_ASKED): XdpAction {
     this.tell(reason, cell);
-    return this.#common.exits.drop(reason, this.#service);
+    return this.#common.exits.drop(reason, this.#row);
   }
 
   /** Tells readers what becomes of the SYN. */

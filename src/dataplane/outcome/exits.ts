@@ -71,30 +71,30 @@ export class Exits {
     this.dryRun = dryRun;
   }
 
-  /** Counts the reason, for a service where one is known, and gives the action. */
-  leave({ number, verdict, often = false }: Reason, service?: Int<32> | number): XdpAction {
+  /** Where the counters of a service begin; computed once, because every exit behind it adds to it. */
+  row(service: Int<32> | number): Int<32> {
+    return this.#builder.u32(0).add(service).add(1).mul(COUNTERS);
+  }
+
+  /** Counts the reason, in the row of a service where one is known, and gives the action. */
+  leave({ number, verdict, often = false }: Reason, row?: Int<32>): XdpAction {
     this.writeDown({ reason: number });
     const index = number + (this.dryRun && verdict !== 'pass' ? REASON_NUMBERS : 0);
-    this.#add(service === undefined ? index : this.#row(service, index), often);
+    this.#add(row === undefined ? index : row.add(index), often);
     return this.dryRun ? XDP.PASS : ACTIONS[verdict];
   }
 
   /** Drops for one of several reasons, by its number. */
-  drop(reason: Int<32>, service: Int<32> | number | undefined): XdpAction {
+  drop(reason: Int<32>, row: Int<32> | undefined): XdpAction {
     this.writeDown({ reason });
     const index = this.dryRun ? reason.add(REASON_NUMBERS) : reason;
-    this.#add(service === undefined ? index : index.add(this.#row(service, 0)), true);
+    this.#add(row === undefined ? index : index.add(row), true);
     return this.dryRun ? XDP.PASS : XDP.DROP;
   }
 
   /** Notes what became of the frame, where that is wanted. */
   writeDown(values: Partial<Record<keyof (typeof Outcome)['fields'], Int<32> | number>>): void {
     if (this.#outcome) this.#builder.at(outcomeMap, 0).set(values);
-  }
-
-  #row(service: Int<32> | number, index: number): Int<32> | number {
-    if (typeof service === 'number') return (service + 1) * COUNTERS + index;
-    return service.mul(COUNTERS).add(COUNTERS + index);
   }
 
   /** Counts in place where it is often: a call of a function costs as much as the counting. */
