@@ -98,7 +98,7 @@ describeAsRoot('reload', () => {
       there.run(() => {
         protection.update({ lists: { 'deny-files': ['/nowhere/deny.txt'] } });
       });
-    }).toThrow(/lists\.deny-files: \/nowhere\/deny\.txt/);
+    }).toThrow(/lists\.deny-files\.0: read \/nowhere\/deny\.txt/);
     expect(protection.policy.lists.denyFiles).toEqual([]);
     expect(protection.attached).toBe(true);
   });
