@@ -23,6 +23,7 @@ export {
   u32,
   u64,
 } from './btf/type.ts';
+export { TC, type TcAction, type TcVerdict, XDP, type XdpAction, type XdpVerdict } from './dsl/action.ts';
 export { Builder, UpdateFlag } from './dsl/builder.ts';
 export type { ContextValue, HelperName } from './dsl/helper-arguments.ts';
 export type { Given, Shape, Shaped } from './dsl/inline.ts';
@@ -51,23 +52,8 @@ export type { Choosable, Chosen } from './dsl/when.ts';
 export { Maybe } from './dsl/maybe.ts';
 export type { MapKind } from './dsl/map-kind.ts';
 export type { Packet } from './dsl/packet.ts';
-export {
-  compile,
-  dump,
-  LICENSE,
-  type ProgramSpec,
-  TC,
-  tc,
-  type TcAction,
-  type TcBuilder,
-  type TcPacket,
-  XDP,
-  xdp,
-  type XdpAction,
-  type XdpBuilder,
-  type XdpPacket,
-  type XdpVerdict,
-} from './dsl/program.ts';
+export type { TcPacket, XdpPacket } from './dsl/packet-kinds.ts';
+export { compile, dump, LICENSE, type ProgramSpec, tc, type TcBuilder, xdp, type XdpBuilder } from './dsl/program.ts';
 export { BytesValue } from './dsl/bytes-value.ts';
 export type { ScalarValue } from './dsl/memory.ts';
 export { Ref } from './dsl/ref.ts';

@@ -7,6 +7,11 @@ import {
   be32,
   be64,
   bytes,
+  dump,
+  encodeValue,
+  ringBuffer,
+  RingBuffer,
+  type XdpBuilder,
   type BytesValue,
   hashMap,
   lpmTrie,
@@ -127,6 +132,110 @@ describeAsRoot('memory', () => {
     const run = (index: number): number =>
       program.testRun({ data: Buffer.concat([Buffer.of(index, 1, 2, 3, 4, 5, 6), Buffer.alloc(8)]) }).verdict;
     expect([run(2), run(1)]).toEqual([XDP.TX.code, XDP.PASS.code]);
+  });
+
+  it('hands no old memory over in a ring record, whatever its block left out', () => {
+    const Inner = struct('inner', { a: u16, b: be16, c: bytes(4) });
+    const Record = struct('record', {
+      kind: u32,
+      inner: Inner,
+      list: array(u32, 3),
+      tail: bytes(5),
+      last: u8,
+      pad: bytes(2),
+    });
+    const ring = ringBuffer('records', { size: 4096 });
+    const Start = struct('start', { index: u8, dirty: u8 });
+    using program = Program.load(
+      xdp('records', ($, packet) => {
+        const start = packet.peek(Start).orExit(XDP.ABORTED);
+        const dirty = start.dirty.eq(1);
+        $.if(
+          dirty,
+          () => {
+            $.record(ring, Record, (record) => {
+              const ones = 0xffff_ffff;
+              record.set({ kind: ones, inner: { a: 0xffff, b: 0xffff, c: new Uint8Array(4).fill(255) } });
+              for (let at = 0; at < 3; at++) record.list.ref(at).set(ones);
+              record.set({ tail: new Uint8Array(5).fill(255), last: 255, pad: new Uint8Array(2).fill(255) });
+            });
+          },
+          () => {
+            $.record(ring, Record, (record) => {
+              record.set({ inner: { b: 7 } });
+              record.list.ref(start.index.and(1)).set(9);
+              $.if(start.index.eq(77), () => {
+                record.set({ kind: 1 });
+              });
+              record.ref('last').add(3);
+            });
+          },
+        );
+        return XDP.PASS;
+      }),
+    );
+    const reader = new RingBuffer(program.map(ring));
+    try {
+      const run = (index: number, dirty: number): string[] => {
+        const seen: string[] = [];
+        program.testRun({ data: Buffer.concat([Buffer.of(index, dirty), Buffer.alloc(14)]) });
+        reader.drain((bytesOf, start, length) => {
+          seen.push(Buffer.from(bytesOf).toString('hex', start, start + length));
+        });
+        return seen;
+      };
+      const expected = encodeValue(Record, {
+        kind: 0,
+        inner: { a: 0, b: 7, c: new Uint8Array(4) },
+        list: [0, 9, 0],
+        tail: new Uint8Array(5),
+        last: 3,
+        pad: new Uint8Array(2),
+      }).toString('hex');
+      // The ring's memory comes round: each of its bytes was written with ones before.
+      for (let round = 0; round < 200; round++) expect(run(0, 1)).toEqual(['ff'.repeat(Record.size)]);
+      for (let round = 0; round < 100; round++) expect(run(1, 0)).toEqual([expected]);
+    } finally {
+      reader[Symbol.dispose]();
+    }
+  });
+
+  it('puts no zeros into a record that is set whole', () => {
+    const Whole = struct('whole', { a: u64, b: u32, c: bytes(4) });
+    const ring = ringBuffer('whole', { size: 4096 });
+    const stores = (fill: Parameters<XdpBuilder['record']>[2]): number => {
+      const spec = xdp('whole', ($) => {
+        $.record(ring, Whole, fill as never);
+        return XDP.PASS;
+      });
+      return dump(spec)
+        .ir.split('\n')
+        .filter((line) => line.includes('whole') && line.includes('= 0')).length;
+    };
+    expect(stores((record) => (record as never as View).set({ a: 1, b: 2, c: new Uint8Array(4).fill(1) }))).toBe(0);
+    expect(stores((record) => (record as never as View).set({ b: 2 }))).toBe(2);
+  });
+
+  it('fills with zeros what the value of an update leaves out, parts of parts and arrays too', () => {
+    const Part = struct('part', { a: u32, b: u32 });
+    const Value = struct('value', { part: Part, list: array(u32, 2), count: u64 });
+    const table = hashMap('parts', { key: Part, value: Value, maxEntries: 4 });
+    using program = Program.load(
+      xdp('parts', ($) => {
+        const old = $.stack(struct('old', { words: array(u64, 8) }));
+        for (let at = 0; at < 8; at++) old.words.ref(at).set(0xffff_ffff_ffff_ffffn);
+        $.call('csum_diff', old, 0, old, 64, 0);
+        $.update(table, { b: 2 }, { part: { b: 5 }, count: 6 });
+        return XDP.PASS;
+      }),
+    );
+    program.testRun({ data: new Uint8Array(64) });
+    expect([...program.map(table).entries()]).toEqual([
+      [
+        { a: 0, b: 2 },
+        { part: { a: 0, b: 5 }, list: [0, 0], count: 6n },
+      ],
+    ]);
   });
 
   it('copies structs of any fields between packet, frame and map', () => {

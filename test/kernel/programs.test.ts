@@ -320,6 +320,36 @@ describeAsRoot('programs', () => {
     expect([verdict | 0, program.map(seen).lookup(0)]).toEqual([-1, 100]);
   });
 
+  it('returns actions of traffic control that were computed, and REDIRECT', () => {
+    const Start = struct('start', { first: u8 });
+    using program = Program.load(
+      tc('computed', ($, packet) => {
+        const { first } = packet.peek(Start).orExit(TC.SHOT);
+        $.if(first.eq(9), () => TC.REDIRECT);
+        return first.u32().add(1);
+      }),
+    );
+    const run = (first: number): number => program.testRun({ data: Buffer.alloc(64, first) }).verdict;
+    expect([run(1), run(9)]).toEqual([TC.SHOT.code, TC.REDIRECT.code]);
+  });
+
+  it('takes headers anew after a helper that changed the packet', () => {
+    using program = Program.load(
+      xdp('helper', ($, packet) => {
+        const eth = packet.take(Eth).orExit(XDP.ABORTED);
+        $.if(eth.proto.eq(0x86dd), () => {
+          $.call('xdp_adjust_head', packet, 14);
+        });
+        packet.restart();
+        return packet.take(Eth).orExit(XDP.ABORTED).proto.host().u32();
+      }),
+    );
+    const frames = Buffer.alloc(64);
+    frames.writeUInt16BE(0x86dd, 12);
+    frames.writeUInt16BE(0x0806, 26);
+    expect(program.testRun({ data: frames }).verdict).toBe(0x0806);
+  });
+
   it('looks a listener up, and releases it on every path', async () => {
     const Tuple = struct('tuple', { saddr: u32, daddr: u32, ports: u32 });
     const Found = struct('found', { listening: u32, tcp: u32 });

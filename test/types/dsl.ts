@@ -19,6 +19,8 @@ import {
   u8,
   XDP,
   xdp,
+  TC,
+  tc,
 } from 'seawall/ebpf';
 
 const Entry = struct('entry', { count: u64, address: be32, small: u8, pad: array(u8, 3) });
@@ -51,6 +53,10 @@ xdp('types', ($, packet) => {
   $.if(entry.count.eq(2), () => 'drop');
   // @ts-expect-error no such helper
   $.call('no_such_helper');
+  // @ts-expect-error only traffic control knows the whole length
+  packet.totalLength();
+  // @ts-expect-error an XDP frame is read in place
+  packet.pull(20);
   // @ts-expect-error an argument is missing
   $.call('xdp_adjust_head', packet);
   // @ts-expect-error the key is a number, not a struct
@@ -176,3 +182,21 @@ export function userSpace(map: BpfMap<typeof be32, typeof Entry, 'hash'>): void 
   perCpu.update(0, 1n);
   void [count, wrong, values, struct('x', { a: u32 })];
 }
+
+tc('traffic_control', ($, packet) => {
+  // @ts-expect-error only XDP moves the start of a frame
+  packet.adjustHead(-4);
+  // @ts-expect-error only XDP cuts its end
+  packet.adjustTail(-4);
+  // @ts-expect-error the buffer tells another number
+  packet.receiveQueue();
+  $.if(packet.totalLength().eq(0), () => TC.REDIRECT);
+  return $.u32(2);
+});
+
+// @ts-expect-error an action made by hand
+xdp('by_hand', () => ({ kind: 'XDP', name: 'DROP', code: 7 }));
+// @ts-expect-error an action of another kind of program
+xdp('other_kind', () => TC.OK);
+// @ts-expect-error an action of another kind of program
+tc('other_kind', () => XDP.PASS);

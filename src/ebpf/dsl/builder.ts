@@ -1,12 +1,13 @@
 /** The builder of programs. Over 300 lines because its methods are the language: one short method a construct. */
 import type { CompareName } from '../asm/opcode.ts';
-import { decodeValue, type Struct, type Type } from '../btf/type.ts';
+import type { Struct, Type } from '../btf/type.ts';
 import { DslError } from '../errors.ts';
 import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import type { ArgumentKind } from '../uapi/helper-prototype.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { Block, BuilderCore } from './blocks.ts';
+import { changesPacket } from './changes-packet.ts';
 import type { Callable } from './callable.ts';
 import { Condition } from './condition.ts';
 import type { Emitter } from './emitter.ts';
@@ -25,6 +26,7 @@ import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory } from './memory.ts';
 import type { SocketPointer } from './socket.ts';
 import { type ElementOf, memoryOf, type View, viewOf, writeType } from './view.ts';
+import { filled, zeroTheRest } from './zeros.ts';
 
 /** Flags of `$.update` (linux/bpf.h). */
 export const UpdateFlag = { ANY: 0, NOEXIST: 1, EXIST: 2 } as const;
@@ -205,8 +207,8 @@ export class Builder<R> {
   }
 
   /**
-   * Writes a record to a ring buffer: the block fills it, then it is handed over. Where there is no room the block does not
-   * run, and the loss is counted.
+   * Writes a record to a ring buffer: the block fills it, then it is handed over. What the block does not set is zero. Where there is
+   * no room the block does not run, and the loss is counted.
    */
   record<F extends Readonly<Record<string, Type>>>(
     ring: RingSpec,
@@ -218,12 +220,15 @@ export class Builder<R> {
     const dst = emitter.vreg();
     const args = [emitter.mapPointer(ring), BigInt(type.size), 0n];
     emitter.emit({ op: 'call', helper: helpers.ringbuf_reserve.id, args, dst, note: `reserve in ${ring.name}` });
-    this.#maybePointer(dst, `a record of ${ring.name}`, () => viewOf(this.#memory(ring.name, dst, 0), type)).match({
+    const memory = (): Memory => this.#memory(ring.name, dst, 0);
+    this.#maybePointer(dst, `a record of ${ring.name}`, memory).match({
       some: (record) => {
         emitter.withoutLeaving(
           `leave with a record: the block leaves before the record of ${ring.name} is submitted; carry the outcome out with $.let`,
           () => {
-            fill(record);
+            filled(record, type.size, (watched) => {
+              fill(viewOf(watched, type));
+            });
           },
         );
         emitter.emit({
@@ -276,6 +281,7 @@ export class Builder<R> {
     );
     const dst = emitter.vreg();
     emitter.emit({ op: 'call', helper: id, args: operands, dst, note: name });
+    if (changesPacket(name)) emitter.voidPackets();
     return new Int(emitter, 64, dst);
   }
 
@@ -313,6 +319,7 @@ export class Builder<R> {
     const operand = index instanceof Int ? index.operandIn(emitter) : BigInt(index);
     const args = [context.context, emitter.mapPointer(programs), operand];
     emitter.emit({ op: 'call', helper: helpers.tail_call.id, args, note: `tail call ${programs.name}` });
+    emitter.voidPackets();
   }
 
   /** Nanoseconds since boot, without time in suspension; exact, and dear on machines that emulate the clock. */
@@ -380,13 +387,9 @@ export class Builder<R> {
     }
     emitter.withSlot(type.size, (slot) => {
       const memory: Memory = { emitter, address: { base: { slot }, offset: 0 }, name, check: () => {} };
-      const given = type.kind === 'struct' ? { ...zeroOf(type), ...(value as object) } : value;
-      writeType(memory, type, given);
+      zeroTheRest(memory, type, value);
+      writeType(memory, type, value);
       use(emitter.frameAddress(slot));
     });
   }
-}
-
-function zeroOf(type: Type): object {
-  return decodeValue(type, Buffer.alloc(type.size)) as object;
 }

@@ -35,6 +35,8 @@ export interface Scope {
 
 /** Something whose state differs from branch to branch and has to agree where they meet: the packet cursor. */
 export interface BranchState {
+  /** Something was called that changes the packet: no view of it from before can be used. */
+  voided(): void;
   save(): unknown;
   restore(state: unknown): void;
   /** Where a path goes on behind the block that began with the state `at`: ends what that path opened since. */
@@ -58,16 +60,13 @@ export interface ContextLayout {
   readonly data: number;
   readonly dataEnd: number;
   readonly ingressIfindex: number;
-  readonly rxQueue: number;
-  /** Bytes of the whole packet, where it may have more than lies in one piece. */
-  readonly length?: number;
 }
 
 /** Functions, maps and names of the program being built. */
 export interface ProgramContext {
   readonly layout: ContextLayout;
   /** By name, with the definition that each was built from. */
-  readonly functions: Map<string, { readonly of: object; readonly ir: IrFunction }>;
+  readonly functions: Map<string, { readonly of: object; readonly ir: IrFunction; readonly emitter: Emitter }>;
   readonly maps: Map<string, MapSpec>;
 }
 
@@ -84,6 +83,8 @@ export class Emitter {
   #current: Block;
   #scope: Scope;
   #reachable = true;
+  /** Whether something in this function changes the packet, so that its callers' views are void. */
+  changesPacket = false;
   /** How many ways out of the program, and of the inlines and loops around this place, were emitted so far. */
   leaves = 0;
 
@@ -246,6 +247,12 @@ export class Emitter {
   /** @throws DslError for the first thing that was made and never used. */
   checkLeftovers(): void {
     for (const { what, site } of this.#pending) throw new DslError(`build ${this.fn.name}: ${what}`, site.location);
+  }
+
+  /** Makes every view of the packet void, after a call that may have changed where it lies. */
+  voidPackets(): void {
+    this.changesPacket = true;
+    for (const state of this.states) state.voided();
   }
 
   /** A frame slot for the time of `use`; later ones may share its bytes. */

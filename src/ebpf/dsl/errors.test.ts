@@ -6,9 +6,14 @@ import {
   DslError,
   enumOf,
   func,
+  globalFunc,
   hashMap,
+  programArray,
   ringBuffer,
   struct,
+  TC,
+  tc,
+  type TcPacket,
   u32,
   u64,
   u8,
@@ -196,6 +201,47 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
       return XDP.PASS;
     },
   ],
+  ['an action made by hand', /a value of type object is not a verdict/, () => ({ kind: 'XDP', name: 'DROP', code: 7 })],
+  ['a number for a verdict', /2 is not a verdict of this program; return one of XDP/, () => 2],
+  ['an action of another kind of program', /TC\.OK is not a verdict of this program/, () => TC.OK],
+  ['a wide number for a verdict', /an Int of 64 bits is not a verdict/, ($) => $.u64(2)],
+  [
+    'a packet of XDP asked for what traffic control has',
+    /call packet\.totalLength: only the packet of a traffic-control program has it/,
+    (_$, packet) => (packet as unknown as TcPacket).totalLength(),
+  ],
+  [
+    'a header used after a helper that changes the packet',
+    /use eth: the packet was resized since/,
+    ($, packet) => {
+      const eth = packet.take(Eth).orExit(XDP.PASS);
+      $.call('xdp_adjust_head', packet, -4);
+      eth.set({ proto: 1 });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a header used after a tail call',
+    /use eth: the packet was resized since/,
+    ($, packet) => {
+      const eth = packet.take(Eth).orExit(XDP.PASS);
+      $.tailCall(programArray('others', { maxEntries: 1 }), packet, 0);
+      eth.set({ proto: 1 });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a header used after a function that changes the packet',
+    /use eth: the packet was resized since/,
+    ($, packet) => {
+      const grow = globalFunc('grow', ['packet'], 32, (inner, frame) => inner.call('xdp_adjust_tail', frame, 4).u32());
+      const outer = globalFunc('outer', ['packet'], 32, (inner, frame) => inner.invoke(grow, frame));
+      const eth = packet.take(Eth).orExit(XDP.PASS);
+      $.invoke(outer, packet);
+      eth.set({ proto: 1 });
+      return XDP.PASS;
+    },
+  ],
   ['no verdict', /the body returned no verdict/, () => undefined],
   [
     'an orExit that does not leave',
@@ -286,4 +332,16 @@ it('refuses a struct whose fields are not aligned, and says what to put before',
   expect(() => array(struct('odd', { a: u32, b: u8 }), 2)).toThrow(
     /elements have 5 bytes .* multiples of 4.*bytes\(3\)/,
   );
+});
+
+it('refuses in a traffic-control program what only XDP has', () => {
+  const calls = ['adjustHead', 'adjustTail', 'receiveQueue'] as const;
+  for (const name of calls) {
+    expect(() =>
+      tc('mistake', (_$, packet) => {
+        (packet as unknown as XdpPacket)[name](0);
+        return TC.OK;
+      }),
+    ).toThrow(new RegExp(`call packet\\.${name}: only the packet of an XDP program has it`));
+  }
 });

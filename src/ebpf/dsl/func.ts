@@ -54,7 +54,7 @@ export function buildFunction<R>(
   building.add(fn);
   try {
     const { core, body } = open();
-    functions.set(fn.name, { of: fn, ir: core.emitter.fn });
+    functions.set(fn.name, { of: fn, ir: core.emitter.fn, emitter: core.emitter });
     finishBody(core, body(), fn.name);
   } finally {
     building.delete(fn);
@@ -70,6 +70,7 @@ export function emitInvoke<W extends Width>(
 ): Int<W> {
   const dst = emitter.vreg();
   emitter.emit({ op: 'invoke', callee: name, args, dst, note: name });
+  if (emitter.context.functions.get(name)?.emitter.changesPacket) emitter.voidPackets();
   return new Int(emitter, result, dst, UNKNOWN);
 }
 

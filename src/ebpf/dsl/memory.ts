@@ -17,12 +17,21 @@ export type ScalarValue<Name extends ScalarName> = Name extends `be${string}`
   ? Network<Extract<WidthOf<Name>, NetworkWidth>>
   : Int<WidthOf<Name>>;
 
+/** Who is told of the accesses to some memory: `offset` counts from its base. */
+export interface MemoryWatch {
+  written(offset: number, size: number): void;
+  /** Read, or handed to somebody who may read it; without a place, anywhere. */
+  read(offset?: number, size?: number): void;
+}
+
 /** Memory that a view looks at, and what has to hold whenever it is used. */
 export interface Memory {
   readonly emitter: Emitter;
   readonly address: Address;
   /** Where the base register points into the frame: the bytes that it is aligned to. */
   readonly frameAlignment?: number;
+  /** Told of each access at a place that is known, where somebody has to know what was written. */
+  readonly watch?: MemoryWatch;
   /** What the memory is called in dumps. */
   readonly name: string;
   /** @throws DslError when the view is no longer valid. */
@@ -65,6 +74,7 @@ export function accesses(memory: Memory, size: number): { offset: number; size: 
 /** Reads a number of this many bytes. */
 export function load(memory: Memory, size: ByteSize): number {
   memory.check();
+  memory.watch?.read(memory.address.offset, size);
   const dst = memory.emitter.vreg();
   memory.emitter.emit({ op: 'load', size, dst, from: memory.address, note: memory.name });
   return dst;
@@ -73,6 +83,7 @@ export function load(memory: Memory, size: ByteSize): number {
 /** Writes a number of this many bytes. */
 export function store(memory: Memory, size: ByteSize, src: Operand): void {
   memory.check();
+  memory.watch?.written(memory.address.offset, size);
   memory.emitter.emit({ op: 'store', size, to: memory.address, src, note: memory.name });
 }
 
@@ -100,6 +111,7 @@ export function scalarOperand(
 /** The address of memory, in a register. */
 export function addressRegister(memory: Memory): Operand {
   memory.check();
+  memory.watch?.read();
   const { emitter, address } = memory;
   if (typeof address.base !== 'number') return emitter.frameAddress(address.base.slot, address.offset);
   if (address.offset === 0) return address.base;

@@ -4,31 +4,13 @@ import type { Block as IrBlock } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { BuilderCore } from './blocks.ts';
-import type { ContextValue } from './helper-arguments.ts';
-import type { BranchState, ContextLayout, Emitter, Test } from './emitter.ts';
+import type { ContextValue, HelperName } from './helper-arguments.ts';
+import type { BranchState, Emitter, Test } from './emitter.ts';
 import { Int } from './int.ts';
 import { Maybe } from './maybe.ts';
 import { addressRegister } from './memory.ts';
 import { type Socket, withTcpSocket } from './socket.ts';
 import { memoryOf, type View, viewOf } from './view.ts';
-
-/** `struct xdp_md` (linux/bpf.h). */
-export const XDP_CONTEXT: ContextLayout = {
-  type: 'xdp_md',
-  data: 0,
-  dataEnd: 4,
-  ingressIfindex: 12,
-  rxQueue: 16,
-};
-/** `struct __sk_buff` (linux/bpf.h). */
-export const SKB_CONTEXT: ContextLayout = {
-  type: '__sk_buff',
-  data: 76,
-  dataEnd: 80,
-  ingressIfindex: 36,
-  rxQueue: 12,
-  length: 0,
-};
 
 /** Where the cursor stands: at `offset` bytes behind the register `base`. A new generation begins with each resize. */
 interface CursorState {
@@ -140,36 +122,9 @@ export class Packet<R> implements ContextValue, BranchState {
     return new Int(emitter, 64, dst).sub(offset);
   }
 
-  /** Traffic control only: bytes of the whole packet, also of what lies in fragments of the buffer. */
-  totalLength(): Int<32> {
-    return this.#metadata(this.#emitter.context.layout.length!, 'len');
-  }
-
   /** Number of the interface that the frame came in by. */
   ingressInterface(): Int<32> {
-    return this.#metadata(this.#emitter.context.layout.ingressIfindex, 'ingress_ifindex');
-  }
-
-  receiveQueue(): Int<32> {
-    return this.#metadata(this.#emitter.context.layout.rxQueue, 'rx_queue_index');
-  }
-
-  /** Moves the start of the frame: negative makes room in front. Every view is void afterwards and the cursor at the start. */
-  adjustHead(delta: Int<32> | number): Maybe<void, R> {
-    return this.#resize(helpers.xdp_adjust_head.id, delta, 'adjustHead');
-  }
-
-  /** Moves the end of the frame: negative cuts. Every view is void afterwards and the cursor at the start. */
-  adjustTail(delta: Int<32> | number): Maybe<void, R> {
-    return this.#resize(helpers.xdp_adjust_tail.id, delta, 'adjustTail');
-  }
-
-  /**
-   * Traffic control only: makes the first `bytes` of the packet readable where they lie in fragments of the buffer. Every view is
-   * void afterwards and the cursor at the start.
-   */
-  pull(bytes: Int<32> | number): Maybe<void, R> {
-    return this.#resize(helpers.skb_pull_data.id, bytes, 'pull');
+    return this.metadata(this.#emitter.context.layout.ingressIfindex, 'ingress_ifindex');
   }
 
   /**
@@ -178,6 +133,10 @@ export class Packet<R> implements ContextValue, BranchState {
    */
   tcpSocket(tuple: object, size: number, some: (socket: Socket<R>) => void): void {
     withTcpSocket(this.#core, this, addressRegister(memoryOf(tuple)), size, some);
+  }
+
+  voided(): void {
+    this.#state = this.#loaded(this.#state.back);
   }
 
   save(): CursorState {
@@ -262,7 +221,7 @@ export class Packet<R> implements ContextValue, BranchState {
     return { base, offset: 0, end, generation, back };
   }
 
-  #metadata(offset: number, note: string): Int<32> {
+  protected metadata(offset: number, note: string): Int<32> {
     const dst = this.#emitter.vreg();
     this.#emitter.emit({ op: 'load', size: 4, dst, from: { base: this.context, offset }, note });
     return new Int(this.#emitter, 32, dst);
@@ -291,18 +250,15 @@ export class Packet<R> implements ContextValue, BranchState {
     return viewOf({ emitter: this.#emitter, address: { base, offset }, name: type.name, check }, type);
   }
 
-  #resize(helper: number, delta: Int<32> | number, name: string): Maybe<void, R> {
+  /** Calls a helper that changes where the packet lies: 0 where it did. */
+  protected resize(helper: HelperName, amount: Int<32> | number, name: string): Maybe<void, R> {
     const emitter = this.#emitter;
     const dst = emitter.vreg();
-    const operand = typeof delta === 'number' ? BigInt(delta) : delta.operandIn(emitter);
-    emitter.emit({ op: 'call', helper, args: [this.context, operand], dst, note: name });
-    this.#state = this.#loaded(this.#state.back);
-    return new Maybe(
-      this.#core,
-      { kind: 'compare', compare: 'eq', width: 64, a: dst, b: 0n },
-      () => {},
-      `the outcome of ${name}`,
-    );
+    const operand = typeof amount === 'number' ? BigInt(amount) : amount.operandIn(emitter);
+    emitter.emit({ op: 'call', helper: helpers[helper].id, args: [this.context, operand], dst, note: name });
+    emitter.voidPackets();
+    const test: Test = { kind: 'compare', compare: 'eq', width: 64, a: dst, b: 0n };
+    return new Maybe(this.#core, test, () => {}, `the outcome of ${name}`);
   }
 }
 

@@ -1,41 +1,18 @@
 import { Linkage } from '../btf/btf.ts';
 import { type Backend, type CompiledCode, compileFunctions, dumpSteps } from '../ir/compile.ts';
 import type { IrFunction } from '../ir/ir.ts';
-import { ProgramType, XdpActionCode } from '../uapi/constants.gen.ts';
+import { ProgramType } from '../uapi/constants.gen.ts';
+import { leaveWith, type TcVerdict, type XdpVerdict } from './action.ts';
 import { BuilderCore } from './blocks.ts';
 import { Builder } from './builder.ts';
 import { type ContextLayout, Emitter, type ProgramContext } from './emitter.ts';
 import { finishBody } from './func.ts';
-import { Int } from './int.ts';
 import type { MapSpec } from './map.ts';
 import type { Exited } from './exited.ts';
-import { Packet, SKB_CONTEXT, XDP_CONTEXT } from './packet.ts';
-
-/** What an XDP program can do with a frame (`enum xdp_action`, linux/bpf.h). */
-export interface XdpAction {
-  readonly kind: 'xdp-action';
-  readonly name: keyof typeof XdpActionCode;
-  readonly code: number;
-}
-
-function action(name: keyof typeof XdpActionCode): XdpAction {
-  return Object.freeze({ kind: 'xdp-action', name, code: XdpActionCode[name] });
-}
-
-export const XDP = {
-  ABORTED: action('ABORTED'),
-  DROP: action('DROP'),
-  PASS: action('PASS'),
-  TX: action('TX'),
-  REDIRECT: action('REDIRECT'),
-} as const;
-
-/** What an XDP program returns: an action, or one that was computed. */
-export type XdpVerdict = XdpAction | Int<32>;
+import { SKB_CONTEXT, TcPacket, XDP_CONTEXT, XdpPacket } from './packet-kinds.ts';
 
 /** The builder of an XDP program. */
 export type XdpBuilder = Builder<XdpVerdict>;
-export type XdpPacket = Packet<XdpVerdict>;
 
 /** A program as plain data: not compiled, not loaded. */
 export interface ProgramSpec {
@@ -49,44 +26,42 @@ export interface ProgramSpec {
 
 export const LICENSE = 'Dual MIT/GPL';
 
-/** What a traffic-control program can say of a packet (linux/pkt_cls.h). */
-export interface TcAction {
-  readonly kind: 'tc-action';
-  readonly name: 'UNSPEC' | 'OK' | 'SHOT';
-  readonly code: number;
-}
-
-/** UNSPEC leaves the packet to the programs that come after, and to the stack. */
-export const TC = {
-  UNSPEC: Object.freeze({ kind: 'tc-action', name: 'UNSPEC', code: -1 } as const),
-  OK: Object.freeze({ kind: 'tc-action', name: 'OK', code: 0 } as const),
-  SHOT: Object.freeze({ kind: 'tc-action', name: 'SHOT', code: 2 } as const),
-} as const;
-
 /** The builder of a traffic-control program. */
-export type TcBuilder = Builder<TcAction>;
-export type TcPacket = Packet<TcAction>;
+export type TcBuilder = Builder<TcVerdict>;
 
-interface Action {
-  readonly name: string;
-  readonly code: number;
+/** What sets the kinds of program apart. */
+interface Kind<R, P> {
+  readonly type: number;
+  readonly verdicts: 'XDP' | 'TC';
+  readonly layout: ContextLayout;
+  readonly packet: new (core: BuilderCore<R>, context: number) => P;
 }
 
-function program<R extends Action | Int<32>>(
+const XDP_KIND: Kind<XdpVerdict, XdpPacket> = {
+  type: ProgramType.XDP,
+  verdicts: 'XDP',
+  layout: XDP_CONTEXT,
+  packet: XdpPacket,
+};
+const TC_KIND: Kind<TcVerdict, TcPacket> = {
+  type: ProgramType.SCHED_CLS,
+  verdicts: 'TC',
+  layout: SKB_CONTEXT,
+  packet: TcPacket,
+};
+
+function program<R, P>(
   name: string,
-  type: number,
-  prefix: string,
-  layout: ContextLayout,
-  body: ($: Builder<R>, packet: Packet<R>) => R | Exited,
+  { type, verdicts, layout, packet: PacketOfKind }: Kind<R, P>,
+  body: ($: Builder<R>, packet: P) => R | Exited,
 ): ProgramSpec {
   const context: ProgramContext = { layout, functions: new Map(), maps: new Map() };
   const signature = { parameters: [{ context: 'any' }], result: 4, linkage: Linkage.GLOBAL } as const;
   const emitter = new Emitter(name, signature, context);
   const core = new BuilderCore<R>(emitter, (verdict) => {
-    if (verdict instanceof Int) emitter.exit(verdict.operandIn(emitter));
-    else emitter.exit(BigInt(verdict.code), `${prefix}_${verdict.name}`);
+    leaveWith(emitter, verdicts, verdict);
   });
-  const packet = new Packet(core, emitter.fn.params[0]!);
+  const packet = new PacketOfKind(core, emitter.fn.params[0]!);
   finishBody(core, body(new Builder(core), packet), name);
   return Object.freeze({
     name,
@@ -99,12 +74,12 @@ function program<R extends Action | Int<32>>(
 
 /** Writes an XDP program: runs `body` once, now, which emits the instructions. @throws DslError at the author's line. */
 export function xdp(name: string, body: ($: XdpBuilder, packet: XdpPacket) => XdpVerdict | Exited): ProgramSpec {
-  return program<XdpVerdict>(name, ProgramType.XDP, 'XDP', XDP_CONTEXT, body);
+  return program(name, XDP_KIND, body);
 }
 
 /** Writes a traffic-control program (`BPF_PROG_TYPE_SCHED_CLS`), as `xdp` writes an XDP program. */
-export function tc(name: string, body: ($: TcBuilder, packet: TcPacket) => TcAction | Exited): ProgramSpec {
-  return program<TcAction>(name, ProgramType.SCHED_CLS, 'TC_ACT', SKB_CONTEXT, body);
+export function tc(name: string, body: ($: TcBuilder, packet: TcPacket) => TcVerdict | Exited): ProgramSpec {
+  return program(name, TC_KIND, body);
 }
 
 const compiled = new WeakMap<ProgramSpec, CompiledCode>();

@@ -80,6 +80,7 @@ export class Ref<Name extends ScalarName = ScalarName> {
       throw new DslError(`use ${name} atomically: only 32- and 64-bit numbers can be`, new CallSite().location);
     }
     this.#memory.check();
+    this.#memory.watch?.read(address.offset, size);
     const operand = (given: unknown): Operand => scalarOperand(this.#type, emitter, given as Int);
     const src = operand(value);
     const compared = expected === undefined ? {} : { expected: operand(expected) };

@@ -87,11 +87,13 @@ export class Elements<Element extends Type = Type> {
       return within(this.#memory, index * element.size, `${this.#memory.name}[${String(index)}]`);
     const { emitter, address } = this.#memory;
     this.#memory.check();
+    this.#memory.watch?.read();
     const distance = index.u64().mul(element.size).operand();
     const base = emitter.vreg();
     const start = typeof address.base === 'number' ? address.base : emitter.frameAddress(address.base.slot);
     emitter.emit({ op: 'alu', alu: 'add', width: 64, dst: base, a: start, b: distance });
-    const place = { ...this.#memory, name: `${this.#memory.name}[]`, address: { base, offset: address.offset } };
+    const { watch: _watch, ...memory } = this.#memory;
+    const place = { ...memory, name: `${this.#memory.name}[]`, address: { base, offset: address.offset } };
     const aligned = frameAlignment(this.#memory);
     // The lowest bit of the element's size is what all of its multiples are aligned to.
     return aligned === undefined
@@ -139,6 +141,7 @@ export function writeType(memory: Memory, type: Type, value: unknown): void {
       for (const [field, given] of Object.entries(value as Record<string, unknown>)) {
         const fieldType = type.fields[field];
         if (!fieldType) throw new DslError(`set ${memory.name}: it has no field ${field}`, new CallSite().location);
+        if (given === undefined) continue;
         writeType(fieldOf(memory, type, field), fieldType, given);
       }
       return;
