@@ -1,13 +1,29 @@
 import { Command } from 'commander';
+import { SyscallError } from '../ebpf/index.ts';
+import { protectingProcess } from '../engine/instance.ts';
 import { Pins } from '../engine/pins.ts';
+import { restoreSysctls } from '../engine/sysctls.ts';
+import { attemptAll, withSuppressed } from '../engine/transaction.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
+import { checkInterface } from './interface-option.ts';
 import { print } from './output.ts';
 
 function detach({ interface: name }: { readonly interface: string }): void {
+  checkInterface(name);
   requireRoot('detach');
+  const pid = protectingProcess(name);
+  if (pid !== undefined) {
+    throw new SyscallError(
+      'detach',
+      'EBUSY',
+      `detach ${name}: process ${pid} protects it; stop that process (kill ${pid}), which detaches`,
+    );
+  }
   const pins = new Pins(name);
   if (!pins.exist) throw new UsageError(`detach: nothing is pinned for ${name} in this network namespace`);
-  pins.remove();
+  const sysctls = pins.sysctls();
+  const [first, ...others] = attemptAll([...restoreSysctls(sysctls), () => pins.remove()]);
+  if (first !== undefined) throw withSuppressed(first, others);
   print(`${name} is no longer protected`);
 }
 

@@ -6,6 +6,7 @@ import { guardAgainstLockOut } from '../engine/lock-out.ts';
 import type { Policy } from '../policy/policy.ts';
 import { formatPolicy } from '../policy/toml.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
+import { checkInterface } from './interface-option.ts';
 import { Instance } from '../engine/instance.ts';
 import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
 import { complain, printWhileRead } from './output.ts';
@@ -72,10 +73,13 @@ async function printVerdicts(protection: ProtectedInterface, options: RunOptions
   }
 }
 
+/** Why a protection ended. */
+type End = 'stopped' | 'gone' | 'moved';
+
 /** Prints until a signal comes or the interface goes. */
-async function watch(protection: ProtectedInterface, options: RunOptions): Promise<'stopped' | 'gone'> {
-  let end!: (how: 'stopped' | 'gone') => void;
-  const ended = new Promise<'stopped' | 'gone'>((resolve) => {
+async function watch(protection: ProtectedInterface, options: RunOptions): Promise<End> {
+  let end!: (how: End) => void;
+  const ended = new Promise<End>((resolve) => {
     end = resolve;
   });
   using _signals = new UntilStopped(() => {
@@ -93,8 +97,20 @@ async function watch(protection: ProtectedInterface, options: RunOptions): Promi
     }
   };
   process.on('SIGHUP', reload);
+  let called = protection.interface;
   const check = setInterval(() => {
-    if (!protection.attached) end('gone');
+    if (!protection.attached) {
+      end('gone');
+      return;
+    }
+    const name = protection.currentName;
+    if (name === undefined) end('moved');
+    else if (name !== called) {
+      console.error(
+        `seawall: ${called} is called ${name} now; the protection goes on, and is pinned as ${protection.interface}`,
+      );
+      called = name;
+    }
   }, CHECK_EVERY_MS);
   const summary = setInterval(() => {
     if (options.log !== 'summary') return;
@@ -120,6 +136,7 @@ function interfaceOf(options: RunOptions, policy: Policy): string {
     throw new UsageError('run: name an interface with -i, or in the policy (interfaces = ["eth0"])');
   if (others.length > 0)
     throw new UsageError(`run: the policy names ${names.join(', ')}; run one process for each, with -i`);
+  checkInterface(only);
   return only;
 }
 
@@ -137,14 +154,21 @@ async function run(options: RunOptions): Promise<void> {
     { interface: name, mode, fallback, programSize, challenge: protection.challengeNote, policy: formatPolicy(policy) },
     describe(protection),
   );
+  if (protection.outlivesProcess === false) {
+    console.error(
+      "seawall: this mount namespace has a BPF file system of its own (ip netns exec and containers make one): the protection ends with it, even where this process is killed; nsenter --net keeps the host's",
+    );
+  }
   const how = await watch(protection, options);
   const stats = protection.stats();
   print(options, 'totals', stats, totals(stats, protection.policy.dryRun));
-  if (how === 'gone') {
+  if (how !== 'stopped') {
+    const what = how === 'gone' ? 'is gone' : 'was moved to another network namespace';
+    const next = how === 'gone' ? 'start again once it is back' : 'start it again there';
     throw new SyscallError(
       'link',
       'ENODEV',
-      `protect ${name}: the interface is gone, and the protection with it; start again once it is back`,
+      `protect ${name}: the interface ${what}, and the protection with it; ${next}`,
     );
   }
 }

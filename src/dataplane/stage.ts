@@ -16,6 +16,8 @@ export interface CannedFrame {
   readonly shows: string;
   readonly data: Uint8Array;
   readonly verdict: 'pass' | 'drop';
+  /** What it is counted under: user space takes it off again. */
+  readonly reason: string;
 }
 
 /** What `explain` knows of a frame: the policy, the parsed packet, and what the program said of it. */

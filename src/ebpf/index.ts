@@ -1,6 +1,6 @@
 /** `seawall/ebpf`: write eBPF programs in TypeScript, load them, and use their maps. Knows nothing of packets' contents or floods. */
 export * from './language.ts';
-export { BpfMap, type MapInfo } from './kernel/bpf-map.ts';
+export { BpfMap, type MapInfo, pinnedMapInfo } from './kernel/bpf-map.ts';
 export type { Storable, ProgramHandle, Stored } from './kernel/map-element.ts';
 export { BPF_FILE_SYSTEM, ensureBpfFileSystem, possibleCpus, unpin } from './kernel/pin.ts';
 export { formatImage, imageOf, parseImage, type ProgramImage } from './kernel/image.ts';
@@ -31,4 +31,4 @@ export { type AttachOptions, XdpLink, type XdpLinkInfo, type XdpMode } from './k
 export { pinToCpu, setNetworkNamespace, tickNanoseconds } from './sys/libc.ts';
 export { Descriptor, leakedDescriptors, traceDescriptors } from './sys/descriptor.ts';
 export { type InterfaceState, readInterface } from './sys/link-state.ts';
-export { interfaceIndex } from './sys/libc.ts';
+export { interfaceIndex, interfaceName } from './sys/libc.ts';

@@ -1,5 +1,4 @@
 /** Which form of challenge this kernel and host can do, and what the host's own stack takes part in. */
-import { readFileSync, writeFileSync } from 'node:fs';
 import {
   interfaceIndex,
   type Feature,
@@ -10,14 +9,7 @@ import {
 } from '../ebpf/index.ts';
 import type { Challenger, Form, Stack } from '../dataplane/cookie/challenger.ts';
 import type { Policy } from '../policy/policy.ts';
-
-const SYSCTLS = '/proc/sys/net';
-const SYNCOOKIES = 'ipv4/tcp_syncookies';
-/** The value of it that makes the kernel take cookies at any time. */
-const UNCONDITIONAL = '2';
-const TIMESTAMPS = 'ipv4/tcp_timestamps';
-/** The value of it without a secret offset for each pair of addresses. */
-const PLAIN = '2';
+import { PLAIN, readSysctl, SYNCOOKIES, TIMESTAMPS, UNCONDITIONAL } from './sysctls.ts';
 
 /** What each form needs of the kernel. */
 export function formFeature(form: Form): Feature | undefined {
@@ -31,21 +23,6 @@ export interface Settled {
   readonly challenger: Challenger | undefined;
   /** What was taken and why, or why nothing could be. */
   readonly note: string;
-}
-
-function readSysctl(name: string): string {
-  try {
-    return readFileSync(`${SYSCTLS}/${name}`, 'utf8').trim();
-  } catch {
-    return '';
-  }
-}
-
-/** What the form `kernel` is better for, by sysctl; timestamps that are off stay off. */
-function wantedSysctls(): Map<string, string> {
-  const wanted = new Map([[SYNCOOKIES, UNCONDITIONAL]]);
-  if (readSysctl(TIMESTAMPS) === '1') wanted.set(TIMESTAMPS, PLAIN);
-  return wanted;
 }
 
 /** What the host scales windows by that it offers (`tcp_select_initial_window`, net/ipv4/tcp_output.c), unless a listener has set its own buffer. */
@@ -98,29 +75,4 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
     challenger: undefined,
     note: 'no challenge: this kernel has no SYN cookies for XDP (Linux 6.0). What is over a limit is dropped',
   };
-}
-
-/** The sysctls that the form `kernel` needs: set where the policy allows it, and set back once no form needs them, or on disposal. */
-export class Sysctls implements Disposable {
-  /** What stood there before. */
-  readonly #before = new Map<string, string>();
-
-  /** Sets what this challenger needs, and sets back what it does not. */
-  settle({ setSysctls }: Policy, challenger: Challenger | undefined): void {
-    if (!setSysctls || challenger?.form !== 'kernel') {
-      this[Symbol.dispose]();
-      return;
-    }
-    for (const [name, value] of wantedSysctls()) {
-      const now = readSysctl(name);
-      if (now === value) continue;
-      this.#before.set(name, now);
-      writeFileSync(`${SYSCTLS}/${name}`, value);
-    }
-  }
-
-  [Symbol.dispose](): void {
-    for (const [name, value] of this.#before) writeFileSync(`${SYSCTLS}/${name}`, value);
-    this.#before.clear();
-  }
 }

@@ -46,10 +46,28 @@ function byReason(row: Row): ReasonCounts {
 /** Totals of one interface. Counters of services by other names are other maps; what was counted before such a change is kept here. */
 export class Counters {
   #before: Rows = new Map();
+  /** Frames of self-tests by counter: those that the maps in force hold, and those of maps before them. */
+  #tested = new Map<number, number>();
+  readonly #testedBefore = new Map<number, number>();
+
+  /** What the maps in force hold of self-tests. */
+  get tested(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#tested);
+  }
+
+  /** Takes what the maps of an earlier process hold of self-tests. */
+  adopt(tested: Readonly<Record<string, number>>): void {
+    for (const [counter, frames] of Object.entries(tested)) this.countTested(Number(counter), frames);
+  }
+
+  readonly countTested = (counter: number, frames = 1): void => {
+    this.#tested.set(counter, (this.#tested.get(counter) ?? 0) + frames);
+  };
 
   read(maps: KernelMaps, protection: Protection): Totals {
     const rows = this.#with(readRows(maps, protection));
-    const all = [...rows.values()].reduce(sum, EMPTY);
+    const tested = EMPTY.map((_, at) => -BigInt((this.#tested.get(at) ?? 0) + (this.#testedBefore.get(at) ?? 0)));
+    const all = [...rows.values()].reduce(sum, tested);
     const sumOf = (verdict: VerdictName, offset: number): bigint =>
       reasons
         .filter((reason) => reason.verdict === verdict)
@@ -67,10 +85,14 @@ export class Counters {
     };
   }
 
-  /** Keeps what maps counted whose program is not in force any more, unless the next ones took their counters over. */
-  retire(maps: KernelMaps, protection: Protection, next: Protection): void {
-    if (protection.maps.counters.name !== next.maps.counters.name)
-      this.#before = this.#with(readRows(maps, protection));
+  /** Keeps what maps counted whose program is not in force any more. `fresh` is what a self-test left in those that took their place. */
+  retire(maps: KernelMaps, protection: Protection, fresh: ReadonlyMap<number, number>): void {
+    this.#before = this.#with(readRows(maps, protection));
+    for (const [counter, frames] of this.#tested) {
+      const earlier = frames - (fresh.get(counter) ?? 0);
+      this.#testedBefore.set(counter, (this.#testedBefore.get(counter) ?? 0) + earlier);
+    }
+    this.#tested = new Map(fresh);
   }
 
   #with(rows: Rows): Rows {

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { dirname } from 'node:path';
 import { SyscallError } from '../ebpf/index.ts';
-import { Pins } from './pins.ts';
+import { interfaceKey } from './pins.ts';
 
 const DIRECTORY = '/run/seawall';
 
@@ -15,16 +15,30 @@ function beginning(pid: number): string | undefined {
   }
 }
 
+const fileOf = (interfaceName: string): string => `${DIRECTORY}/${interfaceKey(interfaceName)}.pid`;
+
+/** The number of the process that protects an interface now; undefined where none does. */
+export function protectingProcess(interfaceName: string): string | undefined {
+  let text: string;
+  try {
+    text = readFileSync(fileOf(interfaceName), 'latin1');
+  } catch {
+    return undefined; // nobody did so far
+  }
+  const [pid = '', began] = text.split(' ');
+  return began !== undefined && beginning(Number(pid)) === began ? pid : undefined;
+}
+
 /** Says that this process protects an interface, until it is disposed of; one process at a time does. */
 export class Instance implements Disposable {
   readonly #file: string;
 
   /** @throws SyscallError that names the process which protects it already. */
   constructor(interfaceName: string) {
-    this.#file = `${DIRECTORY}/${basename(new Pins(interfaceName).directory)}.pid`;
+    this.#file = fileOf(interfaceName);
     mkdirSync(dirname(this.#file), { recursive: true });
-    const [pid = '', began] = this.#read();
-    if (began !== undefined && beginning(Number(pid)) === began) {
+    const pid = protectingProcess(interfaceName);
+    if (pid !== undefined) {
       throw new SyscallError(
         'run',
         'EBUSY',
@@ -32,14 +46,6 @@ export class Instance implements Disposable {
       );
     }
     writeFileSync(this.#file, `${String(process.pid)} ${beginning(process.pid) ?? ''}`);
-  }
-
-  #read(): string[] {
-    try {
-      return readFileSync(this.#file, 'latin1').split(' ');
-    } catch {
-      return []; // nobody did so far
-    }
   }
 
   [Symbol.dispose](): void {

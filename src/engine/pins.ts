@@ -1,12 +1,25 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { BPF_FILE_SYSTEM, BpfMap, DslError, ensureBpfFileSystem, TcLink, unpin, XdpLink } from '../ebpf/index.ts';
+/**
+ * What keeps a protection in force when its process ends without taking it down:
+ *
+ *     ROOT/eth0/1/   link, accept_link, state and every map of a generation: a set
+ *     ROOT/eth0/next/   a set that is being made
+ *
+ * A set is made whole as `next` and then renamed to the next number, so a crash at any moment leaves the old set or the new one; the
+ * highest number is in force. The BPF file system takes no dots in names: they are written %2e.
+ */
+import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { BpfMap, DslError, ensureBpfFileSystem, SyscallError, TcLink, unpin, XdpLink } from '../ebpf/index.ts';
 import type { FindMap, KernelMaps } from './kernel-maps.ts';
-
-export const PIN_ROOT = `${BPF_FILE_SYSTEM}/seawall`;
+import { createStateMap, PIN_VERSION, type PinnedState, readStateMap, STATE } from './pinned-state.ts';
+import { type PinRoot, pinRoot } from './pin-root.ts';
+import type { SysctlsBefore } from './sysctls.ts';
+import { attemptAll, type Transaction, withSuppressed } from './transaction.ts';
 
 /** The names of what stands beside the maps; no map is called like one of these. */
 const LINK = 'link';
 const ACCEPT_LINK = 'accept_link';
+const NEXT = 'next';
 
 /** The number of a process's network namespace; undefined where we may not look. */
 function namespaceOf(process: string): number | undefined {
@@ -17,25 +30,33 @@ function namespaceOf(process: string): number | undefined {
   }
 }
 
-/** Where the program and maps of an interface are pinned: they stay when the process ends without taking them down. */
-export class Pins {
+/** What is there: undefined for nothing. Links are not followed. */
+function kindOf(path: string): 'directory' | 'other' | undefined {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found && (found.isDirectory() ? 'directory' : 'other');
+}
+
+/** A file name that says which interface of which network namespace: those of process 1's carry no number. */
+export function interfaceKey(interfaceName: string): string {
+  // Of this thread: it may have entered another one.
+  const own = namespaceOf('thread-self');
+  const name = interfaceName.replaceAll('%', '%25').replaceAll('@', '%40').replaceAll('.', '%2e');
+  return own === namespaceOf('1') ? name : `${name}@${String(own)}`;
+}
+
+/** A complete set of pins that an earlier process, or this one, left. */
+export class PinnedSet {
   readonly directory: string;
+  readonly state: Partial<PinnedState>;
 
-  /** Interfaces of other network namespaces than that of process 1 carry the namespace's number. */
-  constructor(interfaceName: string) {
-    // Of this thread: it may have entered another one.
-    const own = namespaceOf('thread-self');
-    const home = namespaceOf('1');
-    this.directory = `${PIN_ROOT}/${own === home ? interfaceName : `${interfaceName}@${String(own)}`}`;
+  constructor(directory: string) {
+    this.directory = directory;
+    this.state = (kindOf(`${directory}/${STATE}`) && readStateMap(`${directory}/${STATE}`)) || {};
   }
 
-  get exist(): boolean {
-    return existsSync(this.directory);
-  }
-
-  /** The link that an earlier process left, if its interface is still there. */
+  /** The link, if it is there and so is its interface. */
   openLink(): XdpLink | undefined {
-    if (!existsSync(`${this.directory}/${LINK}`)) return undefined;
+    if (!kindOf(`${this.directory}/${LINK}`)) return undefined;
     const link = XdpLink.openPinned(`${this.directory}/${LINK}`);
     if (link.info.interfaceIndex !== 0) return link;
     link[Symbol.dispose]();
@@ -44,17 +65,17 @@ export class Pins {
 
   openAcceptLink(): TcLink | undefined {
     const path = `${this.directory}/${ACCEPT_LINK}`;
-    if (!existsSync(path)) return undefined;
+    if (!kindOf(path)) return undefined;
     const link = TcLink.openPinned(path);
     if (link.interfaceIndex !== 0) return link;
     link[Symbol.dispose]();
     return undefined;
   }
 
-  /** Finds maps that an earlier process left, where their shape still fits. */
+  /** Finds maps where their shape still fits. */
   readonly find: FindMap = (spec) => {
     const path = `${this.directory}/${spec.name}`;
-    if (!existsSync(path)) return undefined;
+    if (!kindOf(path)) return undefined;
     try {
       return BpfMap.openPinned(path, spec);
     } catch (error) {
@@ -63,38 +84,172 @@ export class Pins {
     }
   };
 
-  /** Pins the maps in use, and removes those that are not any more. */
-  keepMaps(maps: KernelMaps): void {
-    ensureBpfFileSystem();
-    mkdirSync(this.directory, { recursive: true });
-    const used = new Set(maps.all.map(({ spec }) => spec.name));
-    for (const name of readdirSync(this.directory)) {
-      if (name !== LINK && name !== ACCEPT_LINK && !used.has(name)) unpin(`${this.directory}/${name}`);
-    }
-    for (const map of maps.all) {
-      const path = `${this.directory}/${map.spec.name}`;
-      if (existsSync(path)) {
-        if (maps.carried(map.spec)) continue;
-        unpin(path);
-      }
-      map.pin(path);
-    }
-  }
-
-  keepLink(link: XdpLink): void {
-    const path = `${this.directory}/${LINK}`;
-    if (existsSync(path)) unpin(path);
-    link.pin(path);
-  }
-
-  keepAcceptLink(link: TcLink | undefined): void {
-    const path = `${this.directory}/${ACCEPT_LINK}`;
-    if (existsSync(path)) unpin(path);
-    link?.pin(path);
-  }
-
-  /** Removes everything, which ends the protection once no process holds it. */
+  /** Unpins what the state names, and the state last. What somebody else put there stays, and so does the directory then. */
   remove(): void {
-    rmSync(this.directory, { recursive: true, force: true });
+    const named = [LINK, ACCEPT_LINK, ...(this.state.pins ?? readdirSync(this.directory)), STATE];
+    for (const name of new Set(named.filter((one) => one === basename(one)))) {
+      if (kindOf(`${this.directory}/${name}`) === 'other') unpin(`${this.directory}/${name}`);
+    }
+    rmdirSync(this.directory);
+  }
+}
+
+/** A set that is being made; it counts once it is committed. */
+export interface StagedPins {
+  pinLink(link: XdpLink): void;
+  pinAcceptLink(link: TcLink): void;
+  /** Puts this set in the place of the one before, which is removed afterwards. */
+  commit(): void;
+}
+
+/** The pins of an interface. */
+export class Pins {
+  readonly directory: string;
+  readonly #interface: string;
+  readonly #root: PinRoot;
+
+  constructor(interfaceName: string) {
+    this.#interface = interfaceName;
+    this.#root = pinRoot();
+    this.directory = `${this.#root.path}/${interfaceKey(interfaceName)}`;
+  }
+
+  /** False where everything pinned goes with the processes of this mount namespace. */
+  get lasting(): boolean {
+    return this.#root.lasting;
+  }
+
+  get exist(): boolean {
+    return kindOf(this.directory) !== undefined;
+  }
+
+  /** The set in force. @throws SyscallError for one that another version made. */
+  open(): PinnedSet | undefined {
+    if (!this.exist) return undefined;
+    this.#check();
+    const [set] = this.#sets();
+    const { version } = set?.state ?? {};
+    const foreign = version !== undefined && version !== PIN_VERSION;
+    if (!foreign && !this.#formerPins().includes(LINK)) return set;
+    throw new SyscallError(
+      'protect',
+      'EEXIST',
+      `take over the pins of ${this.#interface}: ${foreign ? `their version is ${String(version)}, this Seawall knows ${String(PIN_VERSION)}` : 'Seawall 0.2 made them'}; take the protection down with \`seawall detach -i ${this.#interface}\`, or use the Seawall that pinned it`,
+    );
+  }
+
+  /** What sysctls were before, for who takes down the pins of a process that was killed. */
+  sysctls(): SysctlsBefore {
+    const sets = kindOf(this.directory) === 'directory' ? this.#sets() : [];
+    return Object.assign({}, ...sets.map(({ state }) => state.sysctls ?? {})) as SysctlsBefore;
+  }
+
+  /** Begins a set with these maps and this state. */
+  stage(transaction: Transaction, maps: KernelMaps, state: Omit<PinnedState, 'version' | 'pins'>): StagedPins {
+    ensureDirectories(transaction, this.directory);
+    this.#check();
+    if (kindOf(`${this.directory}/${NEXT}`)) new PinnedSet(`${this.directory}/${NEXT}`).remove();
+    const old = this.#sets();
+    const numbers = old.map(({ directory }) => Number(basename(directory)));
+    let directory = `${this.directory}/${NEXT}`;
+    transaction.step(
+      () => {
+        mkdirSync(directory, { mode: 0o700 });
+      },
+      () => {
+        new PinnedSet(directory).remove();
+      },
+    );
+    const pins = maps.all.map(({ spec }) => spec.name);
+    using map = createStateMap({ version: PIN_VERSION, pins, ...state });
+    map.pin(`${directory}/${STATE}`);
+    for (const one of maps.all) one.pin(`${directory}/${one.spec.name}`);
+    return {
+      pinLink: (link) => {
+        link.pin(`${directory}/${LINK}`);
+      },
+      pinAcceptLink: (link) => {
+        link.pin(`${directory}/${ACCEPT_LINK}`);
+      },
+      commit: () => {
+        const complete = `${this.directory}/${String(Math.max(0, ...numbers) + 1)}`;
+        renameSync(directory, complete);
+        directory = complete;
+        for (const set of old) {
+          transaction.afterwards(() => {
+            set.remove();
+          });
+        }
+      },
+    };
+  }
+
+  /** Removes everything, which ends the protection once no process holds it. Nothing is followed, and nothing that is not ours goes. */
+  remove(): void {
+    if (!this.exist) return;
+    this.#check();
+    const unfinished = `${this.directory}/${NEXT}`;
+    const sets = [...this.#sets(), ...(kindOf(unfinished) === 'directory' ? [new PinnedSet(unfinished)] : [])];
+    const [first, ...others] = attemptAll([
+      ...this.#formerPins().map((name) => () => {
+        unpin(`${this.directory}/${name}`);
+      }),
+      ...sets.map((set) => () => {
+        set.remove();
+      }),
+      () => {
+        rmdirSync(this.directory);
+      },
+    ]);
+    if (first !== undefined) throw withSuppressed(first, others);
+  }
+
+  /** Takes the accepting half out of the pins. */
+  unpinAcceptLink(): void {
+    const path = `${this.#sets()[0]?.directory ?? this.directory}/${ACCEPT_LINK}`;
+    if (kindOf(path) === 'other') unpin(path);
+  }
+
+  /** Complete sets, the one in force first. */
+  #sets(): PinnedSet[] {
+    return readdirSync(this.directory)
+      .filter((name) => /^\d{1,15}$/.test(name) && kindOf(`${this.directory}/${name}`) === 'directory')
+      .toSorted((a, b) => Number(b) - Number(a))
+      .map((name) => new PinnedSet(`${this.directory}/${name}`));
+  }
+
+  /** What Seawall 0.2 pinned: it had no sets. */
+  #formerPins(): string[] {
+    const names = readdirSync(this.directory);
+    return names.includes(LINK) ? names.filter((name) => kindOf(`${this.directory}/${name}`) === 'other') : [];
+  }
+
+  /** @throws SyscallError where the directory is somebody else's, or leads somewhere else. */
+  #check(): void {
+    for (const path of [dirname(this.directory), this.directory]) {
+      const found = lstatSync(path);
+      if (found.isDirectory() && found.uid === process.geteuid?.()) continue;
+      throw new SyscallError(
+        'lstat',
+        'EPERM',
+        `use pins of ${this.#interface}: ${path} is not a directory of this user; remove it`,
+      );
+    }
+  }
+}
+
+/** Makes a directory of the BPF file system and those above it, as steps of a change. */
+function ensureDirectories(transaction: Transaction, directory: string): void {
+  if (!directory.startsWith('/proc/')) ensureBpfFileSystem();
+  for (const path of [dirname(directory), directory]) {
+    if (kindOf(path)) continue;
+    transaction.step(
+      () => {
+        mkdirSync(path, { mode: 0o700 });
+      },
+      () => {
+        rmdirSync(path);
+      },
+    );
   }
 }

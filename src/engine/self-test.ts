@@ -1,7 +1,9 @@
-import { SeawallError, XDP } from '../ebpf/index.ts';
-import { type Protection, stages } from '../dataplane/pipeline.ts';
+import { type Program, SeawallError, XDP } from '../ebpf/index.ts';
+import { type ReasonName, reasonOf } from '../dataplane/outcome/reason.ts';
+import { REASON_NUMBERS } from '../dataplane/outcome/verdict.ts';
+import { stages } from '../dataplane/pipeline.ts';
 import type { AnyStage, CannedFrame } from '../dataplane/stage.ts';
-import { loadPrograms } from './load-programs.ts';
+import type { Policy } from '../policy/policy.ts';
 
 /** Frames whose verdict no policy changes. */
 const CANNED: readonly CannedFrame[] = (stages as readonly AnyStage[]).flatMap(({ canned = [] }) => canned);
@@ -11,15 +13,15 @@ export class SelfTestError extends SeawallError {
   readonly code = 'VERIFIER';
 }
 
-/** Loads a protection with maps of its own and runs canned frames through it in the kernel. @throws SelfTestError at the first that goes wrong. */
-export function selfTest(made: Protection): void {
-  const { program, accept } = loadPrograms(made, {});
-  using loaded = program;
-  accept?.[Symbol.dispose]();
-  const { policy } = made;
-  for (const { shows, data, verdict: expected } of CANNED) {
-    const { verdict, data: after } = loaded.testRun({ data });
-    const wanted = expected === 'pass' || policy.dryRun ? XDP.PASS : XDP.DROP;
+/** Is told which counter a canned frame raised, so that user space can take it off again. */
+export type CountTested = (counter: number) => void;
+
+/** Runs canned frames through the program that is to come into force, in the kernel. @throws SelfTestError at the first that goes wrong. */
+export function selfTest(program: Program, { dryRun }: Policy, tested: CountTested): void {
+  for (const { shows, data, verdict: expected, reason } of CANNED) {
+    const { verdict, data: after } = program.testRun({ data });
+    tested(reasonOf(reason as ReasonName).number + (dryRun && expected !== 'pass' ? REASON_NUMBERS : 0));
+    const wanted = expected === 'pass' || dryRun ? XDP.PASS : XDP.DROP;
     if (verdict === wanted.code && Buffer.compare(after, data) === 0) continue;
     throw new SelfTestError(
       `self-test: ${shows} gave verdict ${String(verdict)}${verdict === wanted.code ? ' and a changed frame' : `, not ${String(wanted.code)}`}; the program was not put into force`,

@@ -38,8 +38,18 @@ export const flags = stage({
   },
   explain: ({ frame: { tcp: header } }) => (header ? `flags ${flagNames(header.flags).join(',') || 'none'}` : ''),
   canned: [
-    { shows: 'an ACK over IPv4', data: frame([ethernet(), ipv4(), tcp({ flags: ['ACK'] })]), verdict: 'pass' },
-    { shows: 'an ACK over IPv6', data: frame([ethernet(), ipv6(), tcp({ flags: ['ACK'] })]), verdict: 'pass' },
+    {
+      shows: 'an ACK over IPv4',
+      data: frame([ethernet(), ipv4(), tcp({ flags: ['ACK'] })]),
+      verdict: 'pass',
+      reason: 'not-syn',
+    },
+    {
+      shows: 'an ACK over IPv6',
+      data: frame([ethernet(), ipv6(), tcp({ flags: ['ACK'] })]),
+      verdict: 'pass',
+      reason: 'not-syn',
+    },
   ],
 });
 

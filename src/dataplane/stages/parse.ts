@@ -51,14 +51,30 @@ export const parse = stage({
     return parts.join(', ');
   },
   canned: [
-    { shows: 'ARP', data: frameOf([ethernet({ proto: ETH_P.ARP })], new Uint8Array(28)), verdict: 'pass' },
-    { shows: 'UDP over IPv4', data: frameOf([ethernet(), ipv4(), udp()]), verdict: 'pass' },
-    { shows: 'UDP over IPv6 in a VLAN', data: frameOf([ethernet(), vlan(), ipv6(), udp()]), verdict: 'pass' },
+    {
+      shows: 'ARP',
+      data: frameOf([ethernet({ proto: ETH_P.ARP })], new Uint8Array(28)),
+      verdict: 'pass',
+      reason: 'not-ip',
+    },
+    { shows: 'UDP over IPv4', data: frameOf([ethernet(), ipv4(), udp()]), verdict: 'pass', reason: 'not-tcp' },
+    {
+      shows: 'UDP over IPv6 in a VLAN',
+      data: frameOf([ethernet(), vlan(), ipv6(), udp()]),
+      verdict: 'pass',
+      reason: 'not-tcp',
+    },
     {
       shows: 'a truncated TCP header',
       data: frameOf([ethernet(), ipv4(), tcp()]).subarray(0, 40),
       verdict: 'drop',
+      reason: 'bad-length',
     },
-    { shows: 'a false length', data: frameOf([ethernet(), ipv4({ totalLength: 1400 }), tcp()]), verdict: 'drop' },
+    {
+      shows: 'a false length',
+      data: frameOf([ethernet(), ipv4({ totalLength: 1400 }), tcp()]),
+      verdict: 'drop',
+      reason: 'bad-length',
+    },
   ],
 });

@@ -43,6 +43,12 @@ function readMapInfo(fd: number, what: string): MapInfo {
   };
 }
 
+/** What is pinned at a path, of whatever shape. */
+export function pinnedMapInfo(path: string): MapInfo {
+  using descriptor = openPinned(path, 'map');
+  return readMapInfo(descriptor.fd, `map ${path}`);
+}
+
 /** A map in the kernel, typed like the spec it was made from. */
 export class BpfMap<
   K extends Type = Type,

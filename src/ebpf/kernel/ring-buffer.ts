@@ -37,6 +37,7 @@ export class RingBuffer implements Disposable {
   readonly #mask: number;
   #watch: ReadinessWatch | undefined;
   #closed = false;
+  #finished = false;
 
   /** `lost` is the companion map that `ring.lost` names; without it `lost` is 0. */
   constructor(map: RingMap, lost?: LostMap) {
@@ -110,8 +111,15 @@ export class RingBuffer implements Disposable {
         batch.push(decode(memory, offset, length));
       }, limit);
       if (batch.length > 0) yield batch;
+      else if (this.#finished) return;
       else await this.#readable();
     }
+  }
+
+  /** Lets `batches` end once it has handed over what is there: nobody writes any more. */
+  finish(): void {
+    this.#finished = true;
+    this.#wake?.();
   }
 
   [Symbol.dispose](): void {

@@ -49,6 +49,10 @@ export class TcLink implements Disposable {
     return objectInfo(this.fd, LINK_INFO_SIZE, 'link').readUInt32LE(16);
   }
 
+  get programId(): number {
+    return objectInfo(this.fd, LINK_INFO_SIZE, 'link').readUInt32LE(8);
+  }
+
   /** Swaps the program in one step. */
   update(program: Program): void {
     const attributes = attribute(attr.linkUpdate, { linkFd: this.fd, newProgramFd: program.fd });

@@ -89,6 +89,10 @@ export class XdpLink implements Disposable {
     return readLinkInfo(this.fd);
   }
 
+  get programId(): number {
+    return this.info.programId;
+  }
+
   /** Swaps the program in one step: each frame sees the old one or the new one. */
   update(program: Program): void {
     const attributes = attribute(attr.linkUpdate, { linkFd: this.fd, newProgramFd: program.fd });

@@ -45,6 +45,19 @@ const rootsOf = (network: number): { first: number; count: number } => {
   return { first: Math.floor(addressOf(network) / 65_536), count: bits < 16 ? 2 ** (16 - bits) : 1 };
 };
 
+/** The first half of a network's first address. */
+export const firstRoot = (network: number): number => rootsOf(network).first;
+
+/** Whatever the tables say of these halves of addresses may change with these networks. */
+export function touchedRoots(networks: readonly number[]): Set<number> {
+  const touched = new Set<number>();
+  for (const network of networks) {
+    const { first, count } = rootsOf(network);
+    for (let root = first; root < first + count; root++) touched.add(root);
+  }
+  return touched;
+}
+
 /** Blocks of one level. What the table no longer needs may still be read by a CPU, and is used again only after the next change. */
 class Blocks {
   readonly #free: number[] = [];
@@ -69,6 +82,11 @@ class Blocks {
     this.#retired.push(block);
   }
 
+  /** How many the next change may take. */
+  get free(): number {
+    return this.#count - this.#next + this.#free.length + this.#retired.length;
+  }
+
   settle(): void {
     this.#free.push(...this.#retired.splice(0));
   }
@@ -86,6 +104,11 @@ export class ListTable {
     this.#leaf = new Blocks(memory.leaf.length / LEAF, 'leaf');
   }
 
+  /** Blocks that the next change may take. */
+  get free(): { readonly middle: number; readonly leaf: number } {
+    return { middle: this.#middle.free, leaf: this.#leaf.free };
+  }
+
   get empty(): boolean {
     const used = ({ wide, narrow }: Networks): boolean =>
       wide.size > 0 || [...narrow.values()].some((set) => set.size > 0);
@@ -98,18 +121,15 @@ export class ListTable {
   ): void {
     this.#middle.settle();
     this.#leaf.settle();
-    const touched = new Set<number>();
+    const all: number[] = [];
     for (const action of ['allow', 'deny'] as const) {
       const { add = [], remove = [] } = changes[action] ?? {};
       for (const network of remove) this.#networks[action].delete(network);
       for (const network of add) this.#networks[action].add(network);
-      for (const list of [remove, add]) {
-        for (const network of list) {
-          const { first, count } = rootsOf(network);
-          for (let root = first; root < first + count; root++) touched.add(root);
-        }
-      }
+      for (const network of remove) all.push(network);
+      for (const network of add) all.push(network);
     }
+    const touched = touchedRoots(all);
     const wide = { allow: this.#wideRoots('allow'), deny: this.#wideRoots('deny') };
     for (const root of touched) this.#paintRoot(root, wide.allow[root] === 1, wide.deny[root] === 1);
   }
@@ -183,14 +203,14 @@ export class ListTable {
   }
 }
 
-/** How many blocks these networks need, with room for a quarter more. */
-export function capacityFor(v4: readonly number[], networks6: number): ListCapacity {
+/** How many blocks these networks need; with room for a quarter more, unless told otherwise. */
+export function capacityFor(v4: readonly number[], networks6: number, withRoom = true): ListCapacity {
   const [middle, leaf] = [new Set<number>(), new Set<number>()];
   for (const network of v4) {
     const bits = network % 64;
     if (bits > 16) middle.add(Math.floor(network / 2 ** 22));
     if (bits > 24) leaf.add(Math.floor(network / 2 ** 14));
   }
-  const room = (used: number, least: number): number => Math.max(least, Math.ceil(used * 1.25));
+  const room = (used: number, least: number): number => (withRoom ? Math.max(least, Math.ceil(used * 1.25)) : used);
   return { middle: room(middle.size, 256), leaf: room(leaf.size, 1024), networks6: room(networks6, 1024) };
 }

@@ -1,13 +1,15 @@
 import { addressKey } from '../../dataplane/frame/address-key.ts';
-import { capacityFor, type ListMemory, ListTable } from './list-table.ts';
+import { capacityFor, firstRoot, type ListMemory, ListTable, touchedRoots } from './list-table.ts';
 import { ListTrie } from './list-trie.ts';
 import type { ListCapacity } from '../../dataplane/maps.ts';
 import type { ProtectionMaps } from '../../dataplane/pipeline.ts';
-import { unpackIpv6 } from '../../net/ipv6-network.ts';
+import { packedBits, unpackIpv6 } from '../../net/ipv6-network.ts';
 import { addNetwork, type NetworkList, NetworkListError, readNetworks } from '../../net/network-list.ts';
 import { printable, shorten } from '../../net/quote.ts';
 import type { Policy } from '../../policy/policy.ts';
 import type { KernelMaps } from '../kernel-maps.ts';
+import { Owned } from '../owned.ts';
+import { attemptAll, withSuppressed } from '../transaction.ts';
 import { PolicyError } from '../../policy/policy-error.ts';
 import { FileLimit, readRegularFile } from '../regular-file.ts';
 
@@ -50,7 +52,7 @@ export function listCapacity({ allow, deny }: SourceLists): ListCapacity {
 export class LiveLists implements Disposable {
   readonly #maps: KernelMaps;
   readonly #specs: ProtectionMaps;
-  readonly #mappings: readonly { readonly memory: ArrayBuffer; [Symbol.dispose](): void }[];
+  readonly #owned: Owned;
   readonly #table: ListTable;
   readonly #trie = new ListTrie();
   #lists: SourceLists;
@@ -59,30 +61,70 @@ export class LiveLists implements Disposable {
     this.#maps = maps;
     this.#specs = specs;
     const { root, middle, leaf } = specs.lists;
-    const mappings = [maps.get(root), maps.get(middle), maps.get(leaf)].map((map) => map.mmap());
-    this.#mappings = mappings;
-    const words = (index: number, entries: number): Uint32Array => new Uint32Array(mappings[index]!.memory, 0, entries);
-    const memory: ListMemory = {
-      root: words(0, root.maxEntries * 256),
-      middle: words(1, middle.maxEntries * 256),
-      leaf: words(2, leaf.maxEntries * 16),
-    };
-    this.#table = new ListTable(memory);
+    [this.#table, this.#owned] = Owned.make((owned) => {
+      const words = (spec: typeof root | typeof leaf, perEntry: number): Uint32Array =>
+        new Uint32Array(owned.own(maps.get(spec as typeof root).mmap()).memory, 0, spec.maxEntries * perEntry);
+      const memory: ListMemory = { root: words(root, 256), middle: words(middle, 256), leaf: words(leaf, 16) };
+      return [new ListTable(memory), owned] as const;
+    });
     this.#lists = { allow: { v4: [], v6: [] }, deny: { v4: [], v6: [] } };
-    this.replace(lists);
+    try {
+      this.replace(lists);
+    } catch (error) {
+      this.#owned[Symbol.dispose]();
+      throw error;
+    }
   }
 
-  /** Brings other lists into force: only what differs is touched. */
+  /** Whether there is room to bring other lists into force in place: what is new is made beside what it replaces. */
+  fits(lists: SourceLists): boolean {
+    const { allow, deny } = this.#changes(lists, ({ v4 }) => v4);
+    const changed = touchedRoots([...allow.add, ...allow.remove, ...deny.add, ...deny.remove]);
+    const anew = [...lists.allow.v4, ...lists.deny.v4].filter((network) => changed.has(firstRoot(network)));
+    const six = this.#changes(lists, ({ v6 }) => v6);
+    // Denied networks come back where what allowed them goes.
+    const shown = six.allow.remove.length > 0 ? lists.deny.v6.length : six.deny.add.length;
+    const { middle, leaf, networks6 } = capacityFor(anew, six.allow.add.length + shown, false);
+    const { free } = this.#table;
+    const { trie } = this.#specs.lists;
+    return middle <= free.middle && leaf <= free.leaf && this.#trie.size + networks6 <= trie.maxEntries;
+  }
+
+  /**
+   * Brings other lists into force, touching only what differs. Ask `fits` first.
+   * @throws what the kernel refused; the lists are what they were then.
+   */
   replace(lists: SourceLists): void {
-    const changes = <T>(pick: (list: NetworkList) => readonly T[]) => ({
+    const before = this.#lists;
+    const apply = (): void => {
+      this.#apply(
+        this.#changes(lists, ({ v4 }) => v4),
+        this.#changes(lists, ({ v6 }) => v6),
+      );
+    };
+    try {
+      apply();
+      this.#lists = lists;
+    } catch (error) {
+      this.#lists = lists;
+      const back = attemptAll([
+        () => {
+          this.#apply(
+            this.#changes(before, ({ v4 }) => v4),
+            this.#changes(before, ({ v6 }) => v6),
+          );
+        },
+      ]);
+      this.#lists = before;
+      throw withSuppressed(error, back);
+    }
+  }
+
+  #changes<T>(lists: SourceLists, pick: (list: NetworkList) => readonly T[]) {
+    return {
       allow: difference(pick(this.#lists.allow), pick(lists.allow)),
       deny: difference(pick(this.#lists.deny), pick(lists.deny)),
-    });
-    this.#apply(
-      changes(({ v4 }) => v4),
-      changes(({ v6 }) => v6),
-    );
-    this.#lists = lists;
+    };
   }
 
   /** Adds networks to a list, touching nothing else. */
@@ -95,17 +137,20 @@ export class LiveLists implements Disposable {
   }
 
   #apply(changes4: Parameters<ListTable['apply']>[0], changes6: Parameters<ListTrie['apply']>[0]): void {
-    this.#table.apply(changes4);
     const { set, gone } = this.#trie.apply(changes6);
     const trie = this.#maps.get(this.#specs.lists.trie);
-    trie.deleteMany(gone.map((packed) => addressKey(unpackIpv6(packed))));
-    trie.updateMany(set.map(([packed, value]) => [addressKey(unpackIpv6(packed)), value] as const));
+    // Longest first in, then shortest first out: an address whose answer stays has it all the time.
+    const entering = set.toSorted(([a], [b]) => packedBits(b) - packedBits(a));
+    const leaving = gone.toSorted((a, b) => packedBits(a) - packedBits(b));
+    trie.updateMany(entering.map(([packed, value]) => [addressKey(unpackIpv6(packed)), value] as const));
+    trie.deleteMany(leaving.map((packed) => addressKey(unpackIpv6(packed))));
+    this.#table.apply(changes4);
     const state = { listed4: this.#table.empty ? 0 : 1, listed6: this.#trie.size > 0 ? 1 : 0 };
     this.#maps.get(this.#specs.lists.state).update(0, state);
   }
 
   [Symbol.dispose](): void {
-    for (const mapping of this.#mappings) mapping[Symbol.dispose]();
+    this.#owned[Symbol.dispose]();
   }
 }
 

@@ -1,0 +1,8 @@
+import { interfaceNameProblem } from '../net/interface-name.ts';
+import { UsageError } from './exit-status.ts';
+
+/** @throws UsageError for what no interface can be called. */
+export function checkInterface(name: string): void {
+  const problem = interfaceNameProblem(name);
+  if (problem !== undefined) throw new UsageError(`-i: ${problem}`);
+}

@@ -1,0 +1,372 @@
+import { interfaceName as nameOfIndex, Program, readInterface, TcLink, XdpLink, type XdpMode } from '../ebpf/index.ts';
+import { COOKIE_LIFE } from '../dataplane/cookie/cookie.ts';
+import { interfaceNameProblem } from '../net/interface-name.ts';
+import { type Policy, resolvePolicy } from '../policy/policy.ts';
+import { PolicyError } from '../policy/policy-error.ts';
+import type { PolicyInput } from '../policy/schema.ts';
+import { formatPolicy } from '../policy/toml.ts';
+import { rotatedKeys, ROTATE_EVERY_MS } from './cookie-keys.ts';
+import { Counters, type Totals } from './counters.ts';
+import { EventReader, Source } from './event-reader.ts';
+import { Generation, planGeneration } from './generation.ts';
+import type { FindMap } from './kernel-maps.ts';
+import { readLists } from './lists/lists.ts';
+import type { PinnedState } from './pinned-state.ts';
+import { Pins } from './pins.ts';
+import { carryServices } from './service-state.ts';
+import type { SynReport } from './syn-report.ts';
+import { applySysctls, planSysctls, restoreSysctls, type SysctlsBefore } from './sysctls.ts';
+import { attemptAll, transact, type Transaction, withSuppressed } from './transaction.ts';
+
+/** Totals since the protection began. */
+export interface Stats extends Totals {
+  /** Events that no reader took in time. */
+  readonly lostEvents: bigint;
+}
+
+export interface ProtectOptions {
+  /** `auto`, the default, prefers native and says in `fallback` why it is not native. */
+  readonly mode?: XdpMode | 'auto';
+  /** Pins program and maps, so that the protection outlives this process unless it is disposed of; takes over what is pinned. */
+  readonly pin?: boolean;
+}
+
+/** How long the accepting half stays where it is no longer needed: cookies that were sent may still come back. */
+const LINGER_MS = Number(COOKIE_LIFE / 1_000_000n) + 1000;
+
+/** What is known of the time before a change. */
+interface Before {
+  readonly find: FindMap | undefined;
+  readonly services: readonly string[];
+  readonly tested: PinnedState['tested'];
+}
+
+/** The links of an interface, where they are there already. */
+interface Links {
+  readonly link: XdpLink | undefined;
+  readonly accept: TcLink | undefined;
+}
+
+/** An interface under protection, until it is disposed of. */
+export class ProtectedInterface implements Disposable {
+  readonly interface: string;
+  readonly #pins: Pins | undefined;
+  readonly #mode: XdpMode | 'auto';
+  #generation!: Generation;
+  #link!: XdpLink;
+  #acceptLink: TcLink | undefined;
+  #sysctls: SysctlsBefore = {};
+  readonly #counters = new Counters();
+  #reader: EventReader | undefined;
+  #linger: NodeJS.Timeout | undefined;
+  readonly #rotation: NodeJS.Timeout;
+  #open = true;
+
+  constructor(interfaceName: string, policy: Policy, { mode = 'auto', pin = false }: ProtectOptions) {
+    const problem = interfaceNameProblem(interfaceName);
+    if (problem !== undefined) throw new PolicyError('interface', problem);
+    this.interface = interfaceName;
+    this.#mode = mode;
+    this.#pins = pin ? new Pins(interfaceName) : undefined;
+    const set = this.#pins?.open();
+    this.#sysctls = set?.state.sysctls ?? {};
+    this.#change(
+      policy,
+      { find: set?.find, services: set?.state.services ?? [], tested: set?.state.tested ?? {} },
+      (transaction) => {
+        const accept = set?.openAcceptLink();
+        if (accept)
+          transaction.step(
+            () => accept,
+            () => accept[Symbol.dispose](),
+          );
+        const link = set?.openLink();
+        if (link)
+          transaction.step(
+            () => link,
+            () => link[Symbol.dispose](),
+          );
+        return { link, accept };
+      },
+    );
+    this.#rotation = setInterval(() => {
+      this.rotateCookieKeys();
+    }, ROTATE_EVERY_MS).unref();
+  }
+
+  /**
+   * Makes the next generation beside the one in force, and commits it. Everything that can fail comes before the swap of the program, and
+   * is undone where it does.
+   */
+  #change(policy: Policy, before: Before, open: (transaction: Transaction) => Links): void {
+    transact(
+      (transaction) => {
+        const old = this.#generation as Generation | undefined;
+        transaction.afterwards(() => old?.[Symbol.dispose]());
+        const links = open(transaction);
+        const plan = planGeneration(this.interface, policy);
+        const fresh = new Map<number, number>();
+        const count = (counter: number): void => {
+          fresh.set(counter, (fresh.get(counter) ?? 0) + 1);
+          this.#counters.countTested(counter);
+        };
+        const next = transaction.own(() => Generation.make(plan, before.find, count));
+        const carried = next.maps.carried(next.protection.maps.counters);
+        if (carried && !old) this.#counters.adopt(before.tested);
+        const tested = carried ? this.#counters.tested : Object.fromEntries(fresh);
+        const sysctls = planSysctls(this.#sysctls, policy, next.protection.challenger);
+        const staged = this.#pins?.stage(transaction, next.maps, this.#state(next, sysctls.before, tested));
+        applySysctls(transaction, sysctls);
+        const source = this.#reader && this.#sourceOf(transaction, next);
+        next.maps.get(next.protection.maps.control).update(0, { readers: this.#reader ? 1 : 0 });
+        // The half that accepts is there before the half that challenges.
+        const accept = this.#linkAccept(transaction, next, links.accept);
+        if (accept) staged?.pinAcceptLink(accept);
+        if (before.find)
+          carryServices(
+            before.find,
+            before.services,
+            next.maps,
+            next.protection.maps,
+            policy.services.map(({ name }) => name),
+          );
+        const swap = (): XdpLink => {
+          if (!links.link)
+            return transaction.own(() => XdpLink.attach(next.program, this.interface, { mode: this.#mode }));
+          swapProgram(transaction, links.link, next.program);
+          return links.link;
+        };
+        let link = links.link;
+        if (link) staged?.pinLink(link);
+        else {
+          link = swap();
+          staged?.pinLink(link);
+        }
+        staged?.commit();
+        if (links.link) swap();
+        return { next, link, accept, source, before: sysctls.before, retired: old && !carried ? fresh : undefined };
+      },
+      (made) => {
+        if (made.retired) this.#counters.retire(this.#generation.maps, this.#generation.protection, made.retired);
+        this.#generation = made.next;
+        this.#link = made.link;
+        this.#acceptLink = made.accept;
+        this.#sysctls = made.before;
+        if (made.source) this.#reader?.follow(made.source);
+        this.#settleLinger();
+      },
+    );
+  }
+
+  #state(next: Generation, sysctls: SysctlsBefore, tested: PinnedState['tested']) {
+    return {
+      policy: formatPolicy(next.policy),
+      services: next.policy.services.map(({ name }) => name),
+      sysctls,
+      tested,
+    };
+  }
+
+  /** The ring of the next generation, where it is another one. */
+  #sourceOf(transaction: Transaction, { maps, protection }: Generation): Source | undefined {
+    if (maps.get(protection.maps.events).info.id === this.#reader?.id) return undefined;
+    return transaction.own(() => Source.open(maps, protection.maps));
+  }
+
+  /** Puts the accepting half in its place. Where it is not needed any more it stays as it is, until `LINGER_MS` have passed. */
+  #linkAccept(transaction: Transaction, { accept }: Generation, link: TcLink | undefined): TcLink | undefined {
+    if (!accept) return link;
+    if (!link) return transaction.own(() => TcLink.attach(accept, this.interface));
+    swapProgram(transaction, link, accept);
+    return link;
+  }
+
+  #settleLinger(): void {
+    clearTimeout(this.#linger);
+    this.#linger = undefined;
+    if (!this.#acceptLink || this.#generation.accept) return;
+    this.#linger = setTimeout(() => {
+      const link = this.#acceptLink;
+      this.#acceptLink = undefined;
+      for (const failure of attemptAll([() => this.#pins?.unpinAcceptLink(), () => link?.[Symbol.dispose]()]))
+        process.emitWarning(String(failure));
+    }, LINGER_MS).unref();
+  }
+
+  /** Gives the slot after the next a new key for cookies; done by itself once a slot, half a minute. */
+  rotateCookieKeys(): void {
+    const map = this.#generation.maps.get(this.#generation.protection.maps.keys);
+    // The program's clock is the same one.
+    map.update(0, rotatedKeys(map.lookup(0)!, process.hrtime.bigint()));
+  }
+
+  /** Which form of challenge is in use, and why. */
+  get challengeNote(): string {
+    return this.#generation.note;
+  }
+
+  get policy(): Policy {
+    return this.#generation.policy;
+  }
+
+  /** The mode it runs in. */
+  get mode(): XdpMode {
+    return this.#link.mode!;
+  }
+
+  /** Why it does not run in native mode, where `auto` could not. */
+  get fallback(): string | undefined {
+    return this.#link.fallback;
+  }
+
+  /** Instructions that were loaded. */
+  get programSize(): number {
+    return this.#generation.program.size;
+  }
+
+  /** False once the interface is gone; the protection went with it. */
+  get attached(): boolean {
+    return this.#link.info.interfaceIndex !== 0;
+  }
+
+  /** Whether what is pinned stays when this process ends; undefined where nothing is pinned. */
+  get outlivesProcess(): boolean | undefined {
+    return this.#pins?.lasting;
+  }
+
+  /** What the interface is called here by now; undefined where it was moved to another network namespace, or is gone. */
+  get currentName(): string | undefined {
+    const { interfaceIndex: index, programId } = this.#link.info;
+    const name = index === 0 ? undefined : nameOfIndex(index);
+    if (name === undefined) return undefined;
+    return Object.values(readInterface(index).xdp).includes(programId) ? name : undefined;
+  }
+
+  /** Mean nanoseconds a frame, while the kernel keeps run statistics; undefined otherwise. */
+  get nanosecondsPerFrame(): number | undefined {
+    const { runCount, runNanoseconds } = this.#generation.program.info;
+    return runCount === 0n ? undefined : Number(runNanoseconds) / Number(runCount);
+  }
+
+  stats(): Stats {
+    const { maps, protection } = this.#generation;
+    const lost = maps.get(protection.maps.events.lost).lookup(0) ?? [];
+    return {
+      ...this.#counters.read(maps, protection),
+      lostEvents: lost.reduce((sum, count) => sum + count, 0n),
+    };
+  }
+
+  /**
+   * What becomes of SYNs, from now on, within the policy's budget of events for each reason, across changes of the policy. The kernel
+   * writes events only while they are read; what is not taken in time is counted in `lostEvents`. Ends when the protection does.
+   * @throws Error where somebody reads already.
+   */
+  async *events(): AsyncGenerator<SynReport, void, void> {
+    if (this.#reader) throw new Error(`read events of ${this.interface}: somebody reads them already`);
+    using reader = new EventReader(Source.open(this.#generation.maps, this.#generation.protection.maps));
+    this.#reader = reader;
+    this.#setReaders(1);
+    try {
+      yield* reader.reports(() => this.policy);
+    } finally {
+      this.#reader = undefined;
+      if (this.#open) this.#setReaders(0);
+    }
+  }
+
+  #setReaders(readers: number): void {
+    this.#generation.maps.get(this.#generation.protection.maps.control).update(0, { readers });
+  }
+
+  /**
+   * Puts another policy into force, in one step, while frames keep coming. The new program is tested in the kernel first; counters,
+   * verified sources, what is known of services by their names, and the meters whose shape stays are kept. On any failure nothing changes.
+   */
+  update(input: PolicyInput): void {
+    const policy = resolvePolicy(input);
+    if (sameButLists(policy, this.policy) && this.#changeLists(policy)) return;
+    const { maps } = this.#generation;
+    this.#change(
+      policy,
+      { find: maps.find, services: this.policy.services.map(({ name }) => name), tested: {} },
+      () => ({
+        link: this.#link,
+        accept: this.#acceptLink,
+      }),
+    );
+  }
+
+  /** Forgets who proved its address; everybody who is challenged has to prove it again. */
+  forgetVerified(): void {
+    using mapping = this.#generation.maps.get(this.#generation.protection.maps.verified).mmap();
+    new Uint8Array(mapping.memory).fill(0);
+  }
+
+  /** Changes the lists in place where their maps have room; whether they have. */
+  #changeLists(policy: Policy): boolean {
+    const generation = this.#generation;
+    const lists = readLists(policy);
+    if (!generation.lists.fits(lists)) return false;
+    transact((transaction) => {
+      const before = generation.protection;
+      transaction.step(
+        () => {
+          generation.protection = { ...before, policy };
+        },
+        () => {
+          generation.protection = before;
+        },
+      );
+      const staged = this.#pins?.stage(
+        transaction,
+        generation.maps,
+        this.#state(generation, this.#sysctls, this.#counters.tested),
+      );
+      staged?.pinLink(this.#link);
+      if (this.#acceptLink) staged?.pinAcceptLink(this.#acceptLink);
+      staged?.commit();
+      generation.lists.replace(lists);
+    });
+    return true;
+  }
+
+  /** Ends the protection. @throws the first of what could not be taken down; the rest is all the same. */
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    clearInterval(this.#rotation);
+    clearTimeout(this.#linger);
+    const [first, ...others] = attemptAll([
+      () => this.#reader?.[Symbol.dispose](),
+      () => this.#pins?.remove(),
+      () => this.#link[Symbol.dispose](),
+      () => this.#acceptLink?.[Symbol.dispose](),
+      ...restoreSysctls(this.#sysctls),
+      () => this.#generation[Symbol.dispose](),
+    ]);
+    if (first !== undefined) throw withSuppressed(first, others);
+  }
+}
+
+/** Swaps the program of a link, as a step of a change. */
+function swapProgram(transaction: Transaction, link: XdpLink | TcLink, program: Program): void {
+  const before = Program.openById(link.programId);
+  transaction.afterwards(() => before[Symbol.dispose]());
+  transaction.step(
+    () => undefined,
+    () => before[Symbol.dispose](),
+  );
+  transaction.step(
+    () => link.update(program),
+    () => link.update(before),
+  );
+}
+
+function sameButLists(a: Policy, b: Policy): boolean {
+  const rest = ({ lists: _lists, sanity, ...policy }: Policy): string =>
+    JSON.stringify({ ...policy, sanity: [...sanity] }, (_key, value: unknown) =>
+      typeof value === 'bigint' ? String(value) : value,
+    );
+  return rest(a) === rest(b);
+}

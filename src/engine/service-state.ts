@@ -1,0 +1,20 @@
+import type { ProtectionMaps } from '../dataplane/pipeline.ts';
+import type { BpfMap, MapSpec, Type } from '../ebpf/index.ts';
+import type { FindMap, KernelMaps } from './kernel-maps.ts';
+
+/** Gives each service what it had under its name in the maps of an earlier generation: its bucket, its challenge switch, its shares. */
+export function carryServices(
+  find: FindMap,
+  before: readonly string[],
+  next: KernelMaps,
+  { services, shares }: ProtectionMaps,
+  after: readonly string[],
+): void {
+  if (before.length === 0) return;
+  const stays = after.flatMap((name, to) => (before.includes(name) ? [[before.indexOf(name), to] as const] : []));
+  for (const spec of [services, shares] as unknown as MapSpec<Type, Type, 'array'>[]) {
+    using old = find({ ...spec, maxEntries: before.length }) as BpfMap<Type, Type, 'array'> | undefined;
+    if (!old) continue;
+    for (const [from, to] of stays) next.get(spec).update(to, old.lookup(from)!);
+  }
+}

@@ -1,0 +1,81 @@
+/** The sysctls that the form `kernel` needs: set where the policy allows it, and set back once no form needs them. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import type { Challenger } from '../dataplane/cookie/challenger.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Transaction } from './transaction.ts';
+
+const DIRECTORY = '/proc/sys/net';
+export const SYNCOOKIES = 'ipv4/tcp_syncookies';
+export const TIMESTAMPS = 'ipv4/tcp_timestamps';
+/** The value of `tcp_syncookies` that makes the kernel take cookies at any time. */
+export const UNCONDITIONAL = '2';
+/** The value of `tcp_timestamps` without a secret offset for each pair of addresses. */
+export const PLAIN = '2';
+
+/** What stood in sysctls before this program changed them, by name. */
+export type SysctlsBefore = Readonly<Record<string, string>>;
+
+/** A change of sysctls: what will be known of their former values afterwards, and what is to be written. */
+export interface SysctlChange {
+  readonly before: SysctlsBefore;
+  readonly write: readonly (readonly [name: string, value: string])[];
+}
+
+/** A sysctl of this thread's network namespace; empty where this kernel has none of that name. */
+export function readSysctl(name: string): string {
+  try {
+    return readFileSync(`${DIRECTORY}/${name}`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+/** What this program writes into each. Timestamps that are off stay off. */
+const OURS: Readonly<Record<string, string>> = { [SYNCOOKIES]: UNCONDITIONAL, [TIMESTAMPS]: PLAIN };
+
+/** What is to be written so that a challenger gets what it needs, and nothing stays that none needs. */
+export function planSysctls(
+  before: SysctlsBefore,
+  { setSysctls }: Pick<Policy, 'setSysctls'>,
+  challenger: Pick<Challenger, 'form'> | undefined,
+): SysctlChange {
+  if (!setSysctls || challenger?.form !== 'kernel') return restoredSysctls(before);
+  const wanted = Object.entries(OURS).filter(([name, value]) => {
+    const now = readSysctl(name);
+    return now !== value && (name !== TIMESTAMPS || now === '1');
+  });
+  const changed = Object.fromEntries(wanted.map(([name]) => [name, readSysctl(name)]));
+  return { before: { ...changed, ...before }, write: wanted };
+}
+
+/** What sets everything back. A sysctl that somebody else has set since is his. */
+export function restoredSysctls(before: SysctlsBefore): SysctlChange {
+  return { before: {}, write: Object.entries(before).filter(([name]) => readSysctl(name) === OURS[name]) };
+}
+
+function write(name: string, value: string): void {
+  writeFileSync(`${DIRECTORY}/${name}`, value);
+}
+
+/** Writes sysctls as steps of a change. */
+export function applySysctls(transaction: Transaction, change: SysctlChange): void {
+  for (const [name, value] of change.write) {
+    transaction.step(
+      () => {
+        const now = readSysctl(name);
+        write(name, value);
+        return now;
+      },
+      (now) => {
+        write(name, now);
+      },
+    );
+  }
+}
+
+/** Sets everything back, one action each. */
+export function restoreSysctls(before: SysctlsBefore): (() => void)[] {
+  return restoredSysctls(before).write.map(([name, value]) => () => {
+    write(name, value);
+  });
+}

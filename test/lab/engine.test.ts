@@ -1,0 +1,122 @@
+/** Changes of a protection happen whole or not at all, and what survives them does. */
+import { readdirSync, readFileSync, existsSync } from 'node:fs';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { flood } from '../../lab/flood.ts';
+import { LAB_INTERFACE, labDown, labUp, namespaceOf, server } from '../../lab/topology.ts';
+import { interfaceIndex, leakedDescriptors, Program, readInterface, xdp, XDP, XdpLink } from '../../src/ebpf/index.ts';
+import { Pins } from '../../src/engine/pins.ts';
+import { type PolicyInput, protect } from '../../src/index.ts';
+import { describeAsRoot } from '../support/as-root.ts';
+
+const LAB = 'seawall-engine';
+const there = namespaceOf(server, LAB);
+const attached = (): object => there.run(() => readInterface(interfaceIndex(LAB_INTERFACE)!).xdp);
+const pinned = (): string[] =>
+  there.run(() => {
+    const { directory } = new Pins(LAB_INTERFACE);
+    return existsSync(directory) ? readdirSync(directory, { recursive: true, encoding: 'utf8' }).toSorted() : [];
+  });
+const mappings = (): number =>
+  readFileSync('/proc/self/maps', 'utf8')
+    .split('\n')
+    .filter((line) => /bpf-map/.test(line)).length;
+const hourly = (burst: number): PolicyInput => ({
+  challenge: { mode: 'off' },
+  limits: { source: { rate: '1/h', burst }, service: false },
+});
+const send = (count: number): number => flood({ seconds: count / 1000, rate: 1000, sources: 'one', lab: LAB }).sent;
+
+describeAsRoot('the engine', () => {
+  beforeAll(() => {
+    labDown(LAB);
+    labUp(LAB);
+  });
+  afterAll(() => {
+    labDown(LAB);
+  });
+
+  it('leaves nothing behind where another program holds the interface', () => {
+    const foreign = xdp('foreign', () => XDP.PASS);
+    using program = Program.load(foreign);
+    using _link = there.run(() => XdpLink.attach(program, LAB_INTERFACE));
+    const before = { attached: attached(), pinned: pinned(), mappings: mappings(), open: leakedDescriptors().length };
+    expect(() => there.run(() => protect(LAB_INTERFACE, { challenge: { mode: 'always' } }, { pin: true }))).toThrow(
+      /program foreign .* is there already/,
+    );
+    expect({ attached: attached(), pinned: pinned(), mappings: mappings(), open: leakedDescriptors().length }).toEqual(
+      before,
+    );
+  });
+
+  it('lets a reader go on across changes of the policy, and pins each generation whole', async () => {
+    const protection = there.run(() => protect(LAB_INTERFACE, hourly(1), { pin: true }));
+    const seen: number[] = [];
+    const reading = (async () => {
+      for await (const { reason } of protection.events()) if (reason === 'over-source') seen.push(1);
+    })();
+    await new Promise((resolve) => setImmediate(resolve));
+    let sent = 0;
+    const first = pinned();
+    for (const burst of [2, 3, 4]) {
+      sent += send(20);
+      there.run(() => {
+        protection.update(hourly(burst));
+      });
+      expect(pinned().map((name) => name.replace(/^\d+/, ''))).toEqual(first.map((name) => name.replace(/^\d+/, '')));
+    }
+    sent += send(20);
+    const passed = protection.stats().reasons['within-limit'];
+    const deadline = Date.now() + 5000;
+    while (seen.length < sent - Number(passed) && Date.now() < deadline)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    expect([seen.length, protection.stats().lostEvents]).toEqual([sent - Number(passed), 0n]);
+    there.run(() => {
+      protection[Symbol.dispose]();
+    });
+    await reading;
+    expect([attached(), pinned()]).toEqual([{}, []]);
+  });
+
+  it('keeps the state of a service under its name', () => {
+    const service = (name: string, port: number) => ({
+      name,
+      ports: [port],
+      limits: { source: false as const, prefixes: [], service: { rate: '1/h', burst: 8 } },
+    });
+    using protection = there.run(() =>
+      protect(LAB_INTERFACE, { challenge: { mode: 'off' }, services: [service('web', 80), service('mail', 25)] }),
+    );
+    send(100);
+    const before = protection.stats().reasons['within-limit'];
+    expect(before).toBeGreaterThan(0n);
+    there.run(() => {
+      protection.update({ challenge: { mode: 'off' }, services: [service('new', 443), service('web', 80)] });
+    });
+    send(100);
+    expect(protection.stats().reasons['within-limit']).toBe(before);
+  });
+
+  it('counts no frame of a self-test', () => {
+    using protection = there.run(() => protect(LAB_INTERFACE, hourly(5)));
+    for (const burst of [6, 7]) {
+      there.run(() => {
+        protection.update(hourly(burst));
+      });
+      const { 'bad-length': wrong, 'not-tcp': other } = protection.stats().reasons;
+      expect(wrong).toBe(0n);
+      expect(other).toBeGreaterThanOrEqual(0n);
+    }
+  });
+
+  it('sees that its interface was renamed, or moved away', () => {
+    using protection = there.run(() => protect(LAB_INTERFACE, hourly(5)));
+    const name = (): string | undefined => there.run(() => protection.currentName);
+    expect(name()).toBe(LAB_INTERFACE);
+    there.ip('link', 'set', LAB_INTERFACE, 'down');
+    there.ip('link', 'set', LAB_INTERFACE, 'name', 'wan0');
+    expect(name()).toBe('wan0');
+    there.ip('link', 'set', 'wan0', 'netns', String(process.pid));
+    expect(name()).toBeUndefined();
+    expect(protection.attached).toBe(true);
+  });
+});
