@@ -1,9 +1,9 @@
-/** One program for each protocol, put in and taken out while traffic runs: `node tail-calls.js eth0 drop-icmp`. */
+/** One program for each IP protocol, by tail calls: `node tail-calls.js eth0 drop-icmp`. */
 import { perCpuArray, Program, programArray, u64, XDP, XdpLink, xdp, type XdpVerdict } from 'seawall/ebpf';
 import { Eth, ICMP, IPV4, Ipv4, TCP, UDP } from './headers.js';
 import { untilInterrupted } from './until-interrupted.js';
 
-/** The program of each IP protocol. User space fills it; a number without a program falls through. */
+/** The program of each IP protocol. User space fills it, while packets run too; a number without a program falls through. */
 const protocols = programArray('protocols', { maxEntries: 256 });
 /** Packets of each IP protocol, counted by the programs that are called. */
 const packets = perCpuArray('packets', { value: u64, maxEntries: 256 });
@@ -40,7 +40,6 @@ table.update(ICMP, icmp);
 using link = XdpLink.attach(main, interfaceName);
 console.log(`dispatching in ${link.mode ?? 'unknown'} mode`);
 await untilInterrupted();
-table.delete(ICMP); // as long as the interface has the dispatcher, ping works again
 for (const [name, protocol] of Object.entries({ TCP, UDP, ICMP })) {
   const total = tcp
     .map(packets)

@@ -14,10 +14,6 @@ it('the toolkit document has every error code, with the words of the code', () =
     expect(read('docs/ebpf.md')).toContain(`| \`${code}\` | ${meaning} |`);
 });
 
-it('the tutorial shows the example as it is', () => {
-  expect(read('docs/ebpf.md')).toContain(`\`\`\`ts\n${read('examples/count-ports.ts')}\`\`\``);
-});
-
 it('every dependency has its line', () => {
   const { dependencies, devDependencies } = JSON.parse(read('package.json')) as Record<string, Record<string, string>>;
   for (const name of Object.keys({ ...dependencies, ...devDependencies }))
