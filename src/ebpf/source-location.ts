@@ -63,6 +63,12 @@ function isToolkit(name: string | null | undefined): boolean {
   return known;
 }
 
+/** Whether a line of a stack as text is the author's: no code of the toolkit's, and none of Node's. */
+export function isAuthorsFrame(line: string): boolean {
+  const file = /(?:^| |\()((?:file:\/\/)?\/[^()]+):\d+:\d+\)?$/.exec(line)?.[1];
+  return file !== undefined && !isToolkit(file);
+}
+
 const located = new Map<string, SourceLocation>();
 
 function locate(frame: NodeJS.CallSite): SourceLocation {

@@ -1,16 +1,18 @@
 import { lineTable } from '../btf/program-info.ts';
 import { SeawallError } from '../errors.ts';
 import type { CompiledCode } from '../ir/compile.ts';
-import { codeFrame, type SourceLocation } from '../source-location.ts';
+import { codeFrame, isAuthorsFrame, type SourceLocation } from '../source-location.ts';
 
-/** A program that the kernel refused: the reason, and the TypeScript line that emitted the instruction. */
+/**
+ * A program that the kernel refused: the reason, and the TypeScript line that emitted the instruction. Printed, it shows these; the
+ * verifier's log fills pages, and is shown to who reads `log`.
+ */
 export class VerifierError extends SeawallError {
   readonly code = 'VERIFIER';
-  /** The kernel's last words on the matter. */
-  readonly reason: string;
-  readonly location: SourceLocation | undefined;
-  /** Everything the verifier wrote. */
-  readonly log: string;
+  // Behind getters: what prints errors prints every field of them.
+  readonly #reason: string;
+  readonly #location: SourceLocation | undefined;
+  readonly #log: string;
 
   constructor(program: string, code: CompiledCode, log: string, options?: ErrorOptions) {
     const { reason, slot } = readVerifierLog(log);
@@ -18,10 +20,42 @@ export class VerifierError extends SeawallError {
     const where = location ? `\n${codeFrame(location)}` : '';
     const at = slot === undefined ? '' : ` (instruction ${String(slot)})`;
     super(`load program ${program}: the verifier refused it: ${reason}${at}${where}`, options);
-    this.reason = reason;
-    this.location = location;
-    this.log = log;
+    this.#reason = reason;
+    this.#location = location;
+    this.#log = log;
+    this.stack = shortStack(this);
+    // Node prints the cause of an error that nobody catches, whatever the error says of how to print it.
+    if (this.cause instanceof Error) this.cause.stack = String(this.cause);
   }
+
+  /** The kernel's last words on the matter. */
+  get reason(): string {
+    return this.#reason;
+  }
+  get location(): SourceLocation | undefined {
+    return this.#location;
+  }
+  /** Everything the verifier wrote. */
+  get log(): string {
+    return this.#log;
+  }
+
+  /** How `console.log` prints it. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.stack!;
+  }
+
+  /** How loggers and test runners print it. */
+  toJSON(): { readonly name: string; readonly code: string; readonly message: string } {
+    const { name, code, message } = this;
+    return { name, code, message };
+  }
+}
+
+/** The message, and the frames of the author's code. */
+function shortStack(error: Error): string {
+  const frames = (error.stack ?? '').slice(`${String(error)}\n`.length).split('\n');
+  return [String(error), ...frames.filter(isAuthorsFrame)].join('\n');
 }
 
 /** Lines that describe state or sum up, and are not the reason. */
