@@ -1,70 +1,50 @@
 #!/usr/bin/env node
-import { existsSync, readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
-import { ExitStatus, exitStatusHelp, reportError } from './exit-status.ts';
-import { printable, shorten } from '../net/quote.ts';
-import { complain, printRaw } from './output.ts';
+/**
+ * The entry. It imports nothing of its own at once: Node prints a stack trace for a module that it cannot load, as where descriptors
+ * run out, and for nothing that is imported inside `try`.
+ */
+import { readFileSync, writeSync } from 'node:fs';
 
-const LONGEST = 8000;
+/** Statuses of `exit-status.ts`, which may be what cannot be loaded. */
+const [UNEXPECTED, SYSTEM] = [1, 4];
 
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
+/** Modules are opened all at once, at most about a hundred. */
+const ENOUGH_DESCRIPTORS = 256;
 
-/** Each verb is imported when it is asked for: what one needs, the others need not wait for. */
-const VERBS: Readonly<Record<string, () => Promise<Command>>> = {
-  run: async () => (await import('./run.ts')).runCommand(),
-  check: async () => (await import('./check.ts')).checkCommand(),
-  replay: async () => (await import('./replay.ts')).replayCommand(),
-  explain: async () => (await import('./explain.ts')).explainCommand(),
-  detach: async () => (await import('./detach.ts')).detachCommand(),
-};
-
-/** The verbs that the lab brings where it is shipped; nothing else of this program knows of it. */
-async function labVerbs(): Promise<Command[]> {
-  const file = new URL('../../lab/cli/verbs.js', import.meta.url);
-  if (!existsSync(file)) return [(await import('./trace.ts')).traceCommand()];
-  const { verbs } = (await import(file.href)) as { readonly verbs: () => Command[] };
-  return verbs();
+/** Whether descriptors ran out. Node tells it of a file that it cannot open, and calls a package missing that it cannot look up. */
+function descriptorsRanOut(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'EMFILE' || code === 'ENFILE') return true;
+  try {
+    const [, limit] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? [];
+    return Number(limit) < ENOUGH_DESCRIPTORS;
+  } catch (failed) {
+    return (failed as NodeJS.ErrnoException).code === 'EMFILE';
+  }
 }
 
-/** The verb that is asked for; all of them where it is none of ours, or where help is wanted. */
-async function verbsFor(first: string | undefined): Promise<Command[]> {
-  const verb = first !== undefined && Object.hasOwn(VERBS, first) ? VERBS[first] : undefined;
-  if (verb) return [await verb()];
-  return [...(await Promise.all(Object.values(VERBS).map((load) => load()))), ...(await labVerbs())];
+/** Ends the process with one line for a program that cannot be loaded. */
+function endUnloaded(error: unknown): never {
+  const ranOut = descriptorsRanOut(error);
+  const reason = ranOut
+    ? 'too many open files; raise the limit (ulimit -n 1024)'
+    : `${String(error).split('\n')[0]!}; install it again`;
+  try {
+    writeSync(2, `seawall: load the program: ${reason}\n`);
+  } catch {
+    // Closed or full.
+  }
+  process.exit(ranOut ? SYSTEM : UNEXPECTED);
 }
 
-/** Every command throws what Commander finds wrong, so that exit statuses are decided in one place. */
-function strict(command: Command): Command {
-  command.exitOverride().configureOutput({
-    writeOut: printRaw,
-    writeErr: (text) => {
-      complain(printable(shorten(text.trimEnd(), LONGEST), '\n\t'));
-    },
-  });
-  command.commands.forEach((inner) => strict(inner));
-  return command;
-}
-
-const seawall = new Command('seawall')
-  .description('Protects Linux hosts and routers from TCP SYN floods, with XDP programs that it generates.')
-  .version(version)
-  .enablePositionalOptions()
-  .addHelpText('after', exitStatusHelp);
-
-// Where descriptors run out, Node's loader rejects each of its pending files, and only one of them is ours to catch.
-process.on('unhandledRejection', (error) => {
-  reportError(error);
-  process.exit();
-});
-
+// Each file that is being loaded is rejected by itself, and only one of them is ours to catch.
+process.on('unhandledRejection', endUnloaded);
+let run: () => Promise<void>;
 try {
-  for (const verb of await verbsFor(process.argv[2])) seawall.addCommand(verb);
-  strict(seawall);
-  await seawall.parseAsync();
+  const { load } = await import('./command-line.ts');
+  run = await load();
 } catch (error) {
-  // Commander has printed its own errors, and help, already.
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? ExitStatus.OK : ExitStatus.USAGE;
-  else reportError(error);
+  endUnloaded(error);
 }
+process.off('unhandledRejection', endUnloaded);
+await run();

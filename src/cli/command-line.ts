@@ -1,0 +1,71 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { ExitStatus, exitStatusHelp, reportError } from './exit-status.ts';
+import { printable, shorten } from '../net/quote.ts';
+import { complain, printRaw } from './output.ts';
+
+const LONGEST = 8000;
+
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+/** Each verb is imported when it is asked for: what one needs, the others need not wait for. */
+const VERBS: Readonly<Record<string, () => Promise<Command>>> = {
+  run: async () => (await import('./run.ts')).runCommand(),
+  check: async () => (await import('./check.ts')).checkCommand(),
+  replay: async () => (await import('./replay.ts')).replayCommand(),
+  explain: async () => (await import('./explain.ts')).explainCommand(),
+  detach: async () => (await import('./detach.ts')).detachCommand(),
+};
+
+/** The verbs that the lab brings where it is shipped; nothing else of this program knows of it. */
+async function labVerbs(): Promise<Command[]> {
+  const file = new URL('../../lab/cli/verbs.js', import.meta.url);
+  if (!existsSync(file)) return [(await import('./trace.ts')).traceCommand()];
+  const { verbs } = (await import(file.href)) as { readonly verbs: () => Command[] };
+  return verbs();
+}
+
+/** The verb that is asked for; all of them where it is none of ours, or where help is wanted. */
+async function verbsFor(first: string | undefined): Promise<Command[]> {
+  const verb = first !== undefined && Object.hasOwn(VERBS, first) ? VERBS[first] : undefined;
+  if (verb) return [await verb()];
+  return [...(await Promise.all(Object.values(VERBS).map((load) => load()))), ...(await labVerbs())];
+}
+
+/** Every command throws what Commander finds wrong, so that exit statuses are decided in one place. */
+function strict(command: Command): Command {
+  command.exitOverride().configureOutput({
+    writeOut: printRaw,
+    writeErr: (text) => {
+      complain(printable(shorten(text.trimEnd(), LONGEST), '\n\t'));
+    },
+  });
+  command.commands.forEach((inner) => strict(inner));
+  return command;
+}
+
+/** Imports what the arguments ask for. What it returns runs it, reports every error and never rejects. */
+export async function load(): Promise<() => Promise<void>> {
+  const seawall = new Command('seawall')
+    .description('Protects Linux hosts and routers from TCP SYN floods, with XDP programs that it generates.')
+    .version(version)
+    .enablePositionalOptions()
+    .addHelpText('after', exitStatusHelp);
+  for (const verb of await verbsFor(process.argv[2])) seawall.addCommand(verb);
+  strict(seawall);
+  return async () => {
+    process.on('unhandledRejection', (error) => {
+      reportError(error);
+      process.exit();
+    });
+    try {
+      await seawall.parseAsync();
+    } catch (error) {
+      // Commander has printed its own errors, and help, already.
+      if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? ExitStatus.OK : ExitStatus.USAGE;
+      else reportError(error);
+    }
+  };
+}
