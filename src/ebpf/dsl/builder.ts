@@ -336,6 +336,12 @@ export class Builder<R> {
   }
 
   #constant<W extends Width>(width: W, value: number | bigint): Int<W> {
+    if (typeof value !== 'number' && typeof value !== 'bigint') {
+      const isInt = (value as unknown) instanceof Int;
+      const what = isInt ? 'the kernel' : `type ${typeof value}`;
+      const advice = isInt ? `use it as it is, or convert it with value.u${String(width)}()` : 'give a number';
+      throw new DslError(`make $.u${String(width)} of a value of ${what}: ${advice}`, new CallSite().location);
+    }
     return new Int(this.#emitter, width, 0n).add(value);
   }
 

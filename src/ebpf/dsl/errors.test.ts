@@ -292,6 +292,20 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     },
   ],
   [
+    'a loop as often as a value of the kernel says',
+    /loop a value of the kernel times: .* loop\.breakIf\(round\.ge\(count\)\)/,
+    ($) => {
+      $.loop($.randomU32() as never, () => {});
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a constant made of a value of the kernel',
+    /\$\.u32 of a value of the kernel: use it as it is, or convert it with value\.u32\(\)/,
+    ($) => $.u32($.randomU32() as never),
+  ],
+  ['a constant made of nothing', /\$\.u32 of a value of type undefined/, ($) => $.u32(undefined as never)],
+  [
     'a function that calls itself',
     /cannot call itself/,
     ($) => {

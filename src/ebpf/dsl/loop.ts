@@ -23,6 +23,12 @@ export function emitLoop<R>(
   times: number,
   body: (round: Int<32>, loop: LoopControl) => R | Exited | void,
 ): void {
+  if ((times as unknown) instanceof Int) {
+    throw new DslError(
+      'loop a value of the kernel times: how often is a number known while building; give the most that it can be, and end the loop with loop.breakIf(round.ge(count))',
+      new CallSite().location,
+    );
+  }
   if (!Number.isInteger(times) || times < 1) {
     throw new DslError(`loop ${String(times)} times: give a whole number from 1 on`, new CallSite().location);
   }

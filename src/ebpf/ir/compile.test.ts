@@ -3,7 +3,23 @@ import { Linkage } from '../btf/btf.ts';
 import { CallSite } from '../source-location.ts';
 import { propagateCopies } from './copy-propagation.ts';
 import type { IrFunction } from './ir.ts';
-import { array, arrayMap, be16, bytes, compile, dump, struct, u32, u64, xdp, XDP } from '../language.ts';
+import {
+  array,
+  arrayMap,
+  be16,
+  bytes,
+  compile,
+  DslError,
+  dump,
+  type Func,
+  func,
+  struct,
+  u32,
+  u64,
+  xdp,
+  XDP,
+} from '../language.ts';
+import type { Backend } from './compile.ts';
 
 const Eth = struct('eth', { dst: bytes(6), src: bytes(6), proto: be16 });
 const cell = arrayMap('cell', { value: u64, maxEntries: 1 });
@@ -146,4 +162,55 @@ it('ends on copies that only name each other, where no path comes', () => {
   };
   propagateCopies(fn);
   expect(fn.blocks[2]!.end).toMatchObject({ op: 'branch' });
+});
+
+const Large = struct('large', { bytes: bytes(320) });
+const Small = struct('small', { bytes: bytes(104) });
+
+/** The message of an error, with this file's lines named by what is in them. */
+function refusal(program: Parameters<typeof compile>[0], backend: Backend = 'optimizing'): string {
+  try {
+    compile(program, backend);
+  } catch (error) {
+    expect(error).toBeInstanceOf(DslError);
+    return (error as DslError).message;
+  }
+  throw new Error('the program was not refused');
+}
+
+it('names the largest parts of a frame that is too large, and their lines', () => {
+  const program = xdp('deep', ($, packet) => {
+    const small = $.stack(Small); // the small one
+    const large = $.stack(Large); // the large one
+    const other = $.stack(Small); // the other one
+    for (const memory of [small, large, other]) $.call('xdp_load_bytes', packet, 0, memory, 8);
+    return XDP.PASS;
+  });
+  const message = refusal(program);
+  expect(message).toMatch(/^compile function deep: its frame needs 528 bytes and the kernel allows 512; /);
+  expect(message).toMatch(/> \d+ \| .* the large one/);
+  expect(message).toMatch(/320 bytes .*compile\.test\.ts:\d+\b.*, 104 bytes .*compile\.test\.ts:\d+.*, 104 bytes /);
+});
+
+it('refuses frames that are too large together, along the calls that lead there', () => {
+  const using = (name: string, type: typeof Large | typeof Small, then?: Func<[32], 32>): Func<[32], 32> =>
+    func(name, [32], 32, ($, value) => {
+      const memory = $.stack(type); // memory of a function
+      $.call('trace_printk', memory, 8);
+      return then ? $.invoke(then, value) : value;
+    });
+  const calling = (fn: Func<[32], 32>): ReturnType<typeof xdp> => xdp('main', ($) => $.invoke(fn, 1));
+  const inner = using('inner', Small);
+  const message = refusal(calling(using('outer', Large, using('middle', Small, inner))));
+  expect(message).toMatch(
+    /^compile program main: the frames of main \(\d+\), outer \(320\), middle \(\d+\) and inner \(\d+\), which call one another, need \d+ bytes together and the kernel allows 512; /,
+  );
+  expect(message).toMatch(/> \d+ \| .* memory of a function/);
+  // What is called one after the other shares the room.
+  compile(
+    xdp('main', ($) => {
+      for (const name of ['a', 'b', 'c']) $.invoke(using(name, Large), 1);
+      return XDP.PASS;
+    }),
+  );
 });

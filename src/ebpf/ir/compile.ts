@@ -6,6 +6,7 @@ import { allocateRegisters } from './allocate.ts';
 import { propagateCopies } from './copy-propagation.ts';
 import { removeDeadCode } from './dead-code.ts';
 import { dumpFunction } from './dump.ts';
+import { checkCallChains, type Frame } from './frame.ts';
 import type { IrFunction } from './ir.ts';
 import { removeUnreachable, threadJumps } from './jump-threading.ts';
 import { layOut } from './layout.ts';
@@ -50,7 +51,7 @@ export function verifyEveryPass(): void {
   everyPass = true;
 }
 
-function compileFunction(original: IrFunction, backend: Backend, parameters: ParametersOf): Instruction[] {
+function compileFunction(original: IrFunction, backend: Backend, parameters: ParametersOf): ReturnType<typeof layOut> {
   verifyFunction(original, parameters);
   const fn = copyOf(original);
   if (backend === 'optimizing') optimize(fn);
@@ -62,22 +63,26 @@ function compileFunction(original: IrFunction, backend: Backend, parameters: Par
   return layOut(machine);
 }
 
-/** Compiles the main function and those it comes to call, one after the other; what no path calls is left out. */
+/** Compiles the main function and those it comes to call, one after the other; what no path calls is left out. @throws DslError for too large frames. */
 export function compileFunctions(functions: readonly IrFunction[], backend: Backend): CompiledCode {
   const byName = new Map(functions.map((fn) => [fn.name, fn]));
   const waiting = functions.slice(0, 1);
   const insns: Instruction[] = [];
   const compiled: CompiledFunction[] = [];
+  const frames = new Map<string, Frame>();
   let slot = 0;
   for (const fn of waiting) {
     compiled.push({ name: fn.name, slot, signature: fn.signature, site: fn.site });
-    for (const insn of compileFunction(fn, backend, (callee) => byName.get(callee)?.params.length)) {
+    const { insns: own, frame } = compileFunction(fn, backend, (callee) => byName.get(callee)?.params.length);
+    frames.set(fn.name, frame);
+    for (const insn of own) {
       insns.push(insn);
       slot += slots(insn);
       const callee = insn.callee === undefined ? undefined : byName.get(insn.callee);
       if (callee && !waiting.includes(callee)) waiting.push(callee);
     }
   }
+  checkCallChains(frames.get(functions[0]!.name)!, frames);
   return { insns, functions: compiled };
 }
 

@@ -1,10 +1,7 @@
 import { type Instruction, instruction, slots } from '../asm/instruction.ts';
 import { Class, Jump, Source } from '../asm/opcode.ts';
-import { DslError } from '../errors.ts';
+import { type Frame, placeSlots } from './frame.ts';
 import type { MachineEnd, MachineFunction } from './machine.ts';
-
-/** The most a function's frame may hold (MAX_BPF_STACK, include/linux/filter.h). */
-const MAX_FRAME = 512;
 
 const INVERSE = new Map<number, number>(
   (
@@ -46,34 +43,9 @@ function endInstructions(end: MachineEnd, next: number | undefined): Instruction
   }
 }
 
-/** Frame slots get their places below r10, the largest alignment first. */
-function placeSlots(fn: MachineFunction): number[] {
-  const offsets: number[] = [];
-  let depth = 0;
-  const bySize = fn.frame.map((size, slot) => ({ size, slot })).toSorted((a, b) => b.size - a.size);
-  for (const { size, slot } of bySize) {
-    depth += Math.ceil(size / 8) * 8;
-    offsets[slot] = -depth;
-  }
-  if (depth > MAX_FRAME) {
-    throw new DslError(
-      `compile function ${fn.name}: its frame needs ${String(depth)} bytes and the kernel allows ${String(MAX_FRAME)}; ` +
-        'keep fewer values alive at once, or move a part into a func',
-    );
-  }
-  return offsets;
-}
-
-function usedSlots(fn: MachineFunction): Set<number> {
-  const used = new Set<number>();
-  for (const block of fn.blocks) for (const insn of block.insns) if (insn.slot !== undefined) used.add(insn.slot);
-  return used;
-}
-
-/** One function as a straight list of instructions; jumps carry their distance. */
-export function layOut(fn: MachineFunction): Instruction[] {
-  const used = usedSlots(fn);
-  const offsets = placeSlots({ ...fn, frame: fn.frame.map((size, slot) => (used.has(slot) ? size : 0)) });
+/** One function as a straight list of instructions, and the memory that it needs; jumps carry their distance. @throws DslError for too much memory. */
+export function layOut(fn: MachineFunction): { readonly insns: readonly Instruction[]; readonly frame: Frame } {
+  const { offsets, frame } = placeSlots(fn);
   const startOf = new Map<number, number>();
   const insns: Instruction[] = [];
   let at = 0;
@@ -85,7 +57,7 @@ export function layOut(fn: MachineFunction): Instruction[] {
     }
   });
   let slot = 0;
-  return insns.map((insn) => {
+  const laidOut = insns.map((insn) => {
     const here = slot;
     slot += slots(insn);
     if (insn.target !== undefined) return placed(insn, { offset: startOf.get(insn.target)! - here - 1 });
@@ -94,6 +66,7 @@ export function layOut(fn: MachineFunction): Instruction[] {
     const isAddress = (insn.opcode & 0x07) === Class.ALU64 && (insn.opcode & Source.REG) === 0;
     return placed(insn, isAddress ? { imm: insn.imm + base } : { offset: insn.offset + base });
   });
+  return { insns: laidOut, frame };
 }
 
 function placed({ target: _target, slot: _slot, ...insn }: Instruction, where: Partial<Instruction>): Instruction {
