@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import {
   array,
@@ -411,5 +412,14 @@ describeAsRoot('programs', () => {
     const missing = probeHelper('sock_map_update');
     expect(missing.available).toBe(false);
     expect(() => requireFeature(missing)).toThrow(UnsupportedError);
+  });
+});
+
+describeAsRoot('a process that gets many signals', () => {
+  it('loads and runs programs all the same', () => {
+    const script = fileURLToPath(new URL('../support/under-signals.mjs', import.meta.url));
+    const output = execFileSync(process.execPath, [script], { encoding: 'utf8' });
+    const rounds = Array.from({ length: 3 }, () => ['run 2', 'load true']).flat();
+    expect(JSON.parse(output)).toEqual({ outcomes: rounds, signalled: true });
   });
 });

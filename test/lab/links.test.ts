@@ -3,10 +3,15 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { LAB_INTERFACE, labDown, labUp, namespaceOf, server, client } from '../../lab/topology.ts';
 import {
   BPF_FILE_SYSTEM,
+  DslError,
   interfaceIndex,
+  kernelAtLeast,
   Program,
   readInterface,
   SyscallError,
+  TC,
+  tc,
+  TcLink,
   unpin,
   xdp,
   XDP,
@@ -73,6 +78,29 @@ describeAsRoot('links', () => {
       new RegExp(`EBUSY; program dropping \\(id ${String(foreign.info.id)}, native\\) is there already`),
     );
     expect(state().xdp.native).toBe(foreign.info.id);
+  });
+
+  it('refuses a program of the other kind, and says which link takes it', () => {
+    using frames = Program.load(passing);
+    using packets = Program.load(tc('packets', () => TC.OK));
+    expect(() => attach(packets)).toThrow(DslError);
+    expect(() => attach(packets)).toThrow(
+      /attach program packets by XdpLink: it is a program of traffic control; TcLink\.attach takes it/,
+    );
+    expect(() => there.run(() => TcLink.attach(frames, LAB_INTERFACE))).toThrow(
+      /attach program passing by TcLink: it is an XDP program; XdpLink\.attach takes it/,
+    );
+    using link = attach(frames);
+    expect(() => {
+      link.update(packets);
+    }).toThrow(/attach program packets by XdpLink: it is a program of traffic control/);
+    expect(link.programId).toBe(frames.info.id);
+    if (!kernelAtLeast('6.6')) return;
+    using tcLink = there.run(() => TcLink.attach(packets, LAB_INTERFACE));
+    expect(() => {
+      tcLink.update(frames);
+    }).toThrow(/attach program passing by TcLink: it is an XDP program/);
+    expect(tcLink.programId).toBe(packets.info.id);
   });
 
   it('names an interface that is not there', () => {

@@ -66,7 +66,7 @@ export function prepare(spec: ProgramSpec, given: readonly AnyMap[], backend: Ba
   }
 }
 
-/** The verifier gives up with EAGAIN when a signal comes for the process (kernel/bpf/verifier.c); the next try may have peace. */
+/** Signals are blocked; the kernel can interrupt the verifier for other reasons (a debugger, a freezer), and the next try may have peace. */
 const LOAD_TRIES = 10;
 /** Two names of one number. */
 const INTERRUPTED = new Set(['EAGAIN', 'EWOULDBLOCK']);
@@ -74,7 +74,7 @@ const INTERRUPTED = new Set(['EAGAIN', 'EWOULDBLOCK']);
 function tryLoad(attributes: Buffer): ReturnType<typeof tryCommand> {
   for (let left = LOAD_TRIES; ; left--) {
     const result = tryCommand('PROG_LOAD', attributes);
-    if (result.ok || !INTERRUPTED.has(result.errno) || left === 0) return result;
+    if (result.ok || !INTERRUPTED.has(result.errno) || left === 1) return result;
   }
 }
 
@@ -114,6 +114,13 @@ function loadOnce(
 
 const written = (log: Buffer): Buffer => log.subarray(0, Math.max(0, log.indexOf(0)));
 
+/** @throws SyscallError for a verifier that was interrupted, which says nothing about the program. */
+function refuseInterrupted(what: string, { errno }: { readonly errno: string }): void {
+  if (!INTERRUPTED.has(errno)) return;
+  const advice = `the verifier was interrupted ${String(LOAD_TRIES)} times before it came to an end; try again`;
+  throw commandError('PROG_LOAD', what, 'EAGAIN', advice);
+}
+
 /** Verifier logs grow with the program; the last attempt has the largest buffer that every supported kernel takes. */
 const LOG_SIZES = [1 << 20, 1 << 24];
 
@@ -123,10 +130,12 @@ export function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: B
   const info = programInfo(code);
   const first = loadOnce(spec, insns, info);
   if (first.ok) return new Descriptor(first.value, what);
+  refuseInterrupted(what, first);
   for (const size of LOG_SIZES) {
     const log = Buffer.alloc(size);
     const again = loadOnce(spec, insns, info, { level: 1, buffer: log });
     if (again.ok) return new Descriptor(again.value, what);
+    refuseInterrupted(what, again);
     const text = written(log).toString('utf8');
     if (again.errno === 'ENOSPC' && size !== LOG_SIZES.at(-1)) continue;
     if (text === '') break;
@@ -149,7 +158,10 @@ export function loadImage(image: ProgramImage, given: readonly AnyMap[]): Loaded
     const what = `load program ${image.name}`;
     const insns = linked(image, { map: (name) => maps.get(name)!.fd, kernelFunction: kernelFunctionId });
     const result = loadOnce(image, insns, image.info);
-    if (!result.ok) throw commandError('PROG_LOAD', what, result.errno);
+    if (!result.ok) {
+      refuseInterrupted(what, result);
+      throw commandError('PROG_LOAD', what, result.errno);
+    }
     return { descriptor: new Descriptor(result.value, what), maps, made };
   } catch (error) {
     for (const map of made) map[Symbol.dispose]();

@@ -4,10 +4,12 @@ import type { MapSpec } from '../dsl/map.ts';
 import type { ProgramSpec } from '../dsl/program.ts';
 import { DslError } from '../errors.ts';
 import type { Backend } from '../ir/compile.ts';
+import { CallSite } from '../source-location.ts';
 import { attr, attribute } from '../sys/attr.ts';
 import { commandError, objectInfo, openById, openCommand, tryCommand } from '../sys/bpf.ts';
 import type { Descriptor } from '../sys/descriptor.ts';
 import { addressOf } from '../sys/libc.ts';
+import { ProgramType } from '../uapi/constants.gen.ts';
 import type { BpfMap } from './bpf-map.ts';
 import type { ProgramImage } from './image.ts';
 import { type AnyMap, loadImage, loadInstructions, prepare } from './load.ts';
@@ -188,6 +190,21 @@ function readProgramInfo(fd: number, what: string): ProgramInfoResult {
     runCount: info.readBigUInt64LE(200),
     verifiedInstructions: info.readUInt32LE(216),
   };
+}
+
+/** What the kinds of program are, and which link takes them. */
+const LINKS = {
+  XdpLink: { type: ProgramType.XDP, kind: 'an XDP program' },
+  TcLink: { type: ProgramType.SCHED_CLS, kind: 'a program of traffic control' },
+} as const;
+
+/** @throws DslError for a program that a link of this class does not take, at the line of the author. */
+export function requireTypeFor(link: keyof typeof LINKS, program: Program): void {
+  const { type } = program.info;
+  if (type === LINKS[link].type) return;
+  const taker = Object.entries(LINKS).find(([, of]) => of.type === type);
+  const what = taker ? `${taker[1].kind}; ${taker[0]}.attach takes it` : `a program of type ${String(type)}`;
+  throw new DslError(`attach program ${program.name} by ${link}: it is ${what}`, new CallSite().location);
 }
 
 /** Lets the kernel count runs of all programs and their time until disposed of, which costs about 25 ns a run. */

@@ -4,7 +4,7 @@ import { command, objectInfo, openCommand } from '../sys/bpf.ts';
 import type { Descriptor } from '../sys/descriptor.ts';
 import { interfaceIndex } from '../sys/libc.ts';
 import { openPinned, pinObject } from './pin.ts';
-import type { Program } from './program.ts';
+import { type Program, requireTypeFor } from './program.ts';
 
 /** BPF_TCX_INGRESS and BPF_TCX_EGRESS (include/uapi/linux/bpf.h, Linux 6.6; the header that the other numbers come from is older). */
 const TCX = { ingress: 46, egress: 47 } as const;
@@ -18,8 +18,9 @@ export class TcLink implements Disposable {
     this.#descriptor = descriptor;
   }
 
-  /** Puts a program behind those that are on the interface of this network namespace already. @throws SyscallError. */
+  /** Puts a program behind those that are on the interface of this network namespace already. @throws SyscallError; DslError for an XDP program. */
   static attach(program: Program, interfaceName: string, direction: keyof typeof TCX = 'ingress'): TcLink {
+    requireTypeFor('TcLink', program);
     const index = interfaceIndex(interfaceName);
     if (index === undefined) {
       throw new SyscallError(
@@ -53,8 +54,9 @@ export class TcLink implements Disposable {
     return objectInfo(this.fd, LINK_INFO_SIZE, 'link').readUInt32LE(8);
   }
 
-  /** Swaps the program in one step. */
+  /** Swaps the program in one step. @throws SyscallError; DslError for an XDP program. */
   update(program: Program): void {
+    requireTypeFor('TcLink', program);
     const attributes = attribute(attr.linkUpdate, { linkFd: this.fd, newProgramFd: program.fd });
     command('LINK_UPDATE', attributes, `replace the program of a link by ${program.name}`);
   }

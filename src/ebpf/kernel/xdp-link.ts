@@ -6,7 +6,7 @@ import { interfaceIndex } from '../sys/libc.ts';
 import { readInterface } from '../sys/link-state.ts';
 import { AttachType } from '../uapi/constants.gen.ts';
 import { openPinned, pinObject } from './pin.ts';
-import { Program } from './program.ts';
+import { Program, requireTypeFor } from './program.ts';
 
 /** Native runs in the driver, generic after the kernel made its own packet. */
 export type XdpMode = 'native' | 'generic';
@@ -43,9 +43,10 @@ export class XdpLink implements Disposable {
 
   /**
    * Puts a program on an interface of this network namespace.
-   * @throws SyscallError that names the interface, the mode, and the program that is there already.
+   * @throws SyscallError that names the interface, the mode, and the program that is there already; DslError for a program of traffic control.
    */
   static attach(program: Program, interfaceName: string, { mode = 'auto' }: AttachOptions = {}): XdpLink {
+    requireTypeFor('XdpLink', program);
     const index = interfaceIndex(interfaceName);
     if (index === undefined) {
       throw new SyscallError(
@@ -93,8 +94,9 @@ export class XdpLink implements Disposable {
     return this.info.programId;
   }
 
-  /** Swaps the program in one step: each frame sees the old one or the new one. */
+  /** Swaps the program in one step: each frame sees the old one or the new one. @throws SyscallError; DslError for a program of traffic control. */
   update(program: Program): void {
+    requireTypeFor('XdpLink', program);
     const attributes = attribute(attr.linkUpdate, { linkFd: this.fd, newProgramFd: program.fd });
     command('LINK_UPDATE', attributes, `replace the program of a link by ${program.name}`);
   }

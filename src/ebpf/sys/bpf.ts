@@ -2,7 +2,7 @@ import { SyscallError } from '../errors.ts';
 import { BpfCommand } from '../uapi/constants.gen.ts';
 import { attr, attribute } from './attr.ts';
 import { Descriptor } from './descriptor.ts';
-import { addressOf, bpf, type Result } from './libc.ts';
+import { addressOf, bpf, type Result, withSignalsBlocked } from './libc.ts';
 
 export type CommandName = keyof typeof BpfCommand;
 
@@ -27,8 +27,12 @@ export function commandError(command: CommandName, what: string, errno: string, 
   );
 }
 
+/** What the kernel breaks off where a signal waits for the thread: with EAGAIN (kernel/bpf/verifier.c) and EINTR (net/bpf/test_run.c). Profilers send many. */
+const BROKEN_OFF_BY_SIGNALS: ReadonlySet<CommandName> = new Set<CommandName>(['PROG_LOAD', 'PROG_TEST_RUN']);
+
 export function tryCommand(command: CommandName, attributes: Buffer): Result {
-  return bpf(BpfCommand[command], attributes);
+  const run = (): Result => bpf(BpfCommand[command], attributes);
+  return BROKEN_OFF_BY_SIGNALS.has(command) ? withSignalsBlocked(run) : run();
 }
 
 /** Runs a command. @throws SyscallError that says what was being done. */

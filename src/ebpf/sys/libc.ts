@@ -27,6 +27,7 @@ const socketFunction = libc.func('int socket(int domain, int type, int protocol)
 const sendFunction = libc.func('long send(int fd, const void *data, size_t length, int flags)');
 const recvFunction = libc.func('long recv(int fd, void *data, size_t length, int flags)');
 const clockResolution = libc.func('int clock_getres(int clock, void *result)');
+const signalMask = libc.func('int pthread_sigmask(int how, const void *set, void *old)');
 const setAffinity = libc.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
 
 const errnoNames = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
@@ -47,6 +48,21 @@ export function bpf(command: number, attr: Buffer): Result {
   if (number === undefined)
     throw new Error(`call bpf: the number of the system call on ${process.arch} is not known here`);
   return result(syscall(number, command, attr, attr.length, 0, 0, 0) as number | bigint);
+}
+
+/** `sigset_t` of the C library, all signals in it; the library leaves out those that it needs itself. */
+const ALL_SIGNALS = Buffer.alloc(128, 0xff);
+const SIG_SETMASK = 2;
+
+/** Runs `action` while signals that come for this thread wait; those for the process go to another thread, or wait as well. */
+export function withSignalsBlocked<T>(action: () => T): T {
+  const before = Buffer.alloc(ALL_SIGNALS.length);
+  signalMask(SIG_SETMASK, ALL_SIGNALS, before);
+  try {
+    return action();
+  } finally {
+    signalMask(SIG_SETMASK, before, null);
+  }
 }
 
 /** The address of a buffer's first byte. The buffer must be kept alive while the kernel may use it. */
