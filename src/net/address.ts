@@ -31,7 +31,7 @@ export interface Cidr {
 }
 
 /** The address with every bit behind the prefix cleared. */
-function masked(address: Uint8Array, bits: number): Uint8Array {
+export function maskAddress(address: Uint8Array, bits: number): Uint8Array {
   return address.map((byte, index) => byte & (0xff00 >> Math.min(8, Math.max(0, bits - index * 8))) & 0xff);
 }
 
@@ -49,8 +49,8 @@ export function parseCidr(text: string): Cidr {
   if (!/^(0|[1-9]\d{0,2})$/.test(prefix) || bits > size)
     throw new Error(`read network ${quote(text)}: the prefix has 0 to ${String(size)} bits`);
   if (isMapped(address) && bits > MAPPED_BITS)
-    return { address: masked(address.slice(MAPPED_BITS / 8), bits - MAPPED_BITS), bits: bits - MAPPED_BITS };
-  return { address: masked(address, bits), bits };
+    return { address: maskAddress(address.slice(MAPPED_BITS / 8), bits - MAPPED_BITS), bits: bits - MAPPED_BITS };
+  return { address: maskAddress(address, bits), bits };
 }
 
 /** Leading bits of every IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2). */

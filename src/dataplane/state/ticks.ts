@@ -1,4 +1,5 @@
 /** The units in which 32-bit cells count time. */
+import { PolicyError } from '../../policy/policy-error.ts';
 import type { Bucket, Policy, Service } from '../../policy/policy.ts';
 
 /** An interval has at least this many ticks, so that rounding a price up costs a quarter of a thousandth at most. */
@@ -22,19 +23,43 @@ export function bucketTicks({ interval, burst }: Bucket, shift: number): { price
   return { price, credit: price * (burst - 1) };
 }
 
-/** The clock of each meter: bits of a nanosecond that its ticks leave out. One unit for all services, because they share cells. */
+/** The share of its rate that a bucket gets at least. */
+const LEAST_SHARE = 0.9;
+
+/** @throws PolicyError where ticks that are long enough for the slowest bucket of a meter are too long for the fastest. */
+function checkTicks(buckets: readonly Bucket[], shift: number, path: string): void {
+  const lost = buckets.find(
+    (bucket) => Number(bucket.interval) < bucketTicks(bucket, shift).price * 2 ** shift * LEAST_SHARE,
+  );
+  if (!lost) return;
+  const slowest = buckets.toSorted((a, b) => Number(b.interval * BigInt(b.burst) - a.interval * BigInt(a.burst)))[0]!;
+  throw new PolicyError(
+    path,
+    `${lost.rate} in one service and ${slowest.rate} with a burst of ${String(slowest.burst)} in another cannot share a meter; raise the slower rate or lower its burst`,
+  );
+}
+
+/**
+ * The clock of each meter: bits of a nanosecond that its ticks leave out. One unit for all services, because they share cells.
+ * @throws PolicyError where services differ too much for one unit.
+ */
 export function tickShifts(services: readonly Service[]): {
   readonly source: number;
   readonly prefixes: readonly number[];
   readonly verified: number;
 } {
-  const shiftOf = (pick: (service: Service) => readonly Bucket[]): number => tickShift(services.flatMap(pick));
+  const shiftOf = (path: string, pick: (limits: Service['limits']) => Bucket | undefined): number => {
+    const buckets = services.flatMap(({ limits }) => pick(limits) ?? []);
+    const shift = tickShift(buckets);
+    checkTicks(buckets, shift, path);
+    return shift;
+  };
   return {
-    source: shiftOf(({ limits }) => (limits.source ? [limits.source] : [])),
+    source: shiftOf('limits.source', ({ source }) => source),
     prefixes: services[0]!.limits.prefixes.map((_, at) =>
-      shiftOf(({ limits }) => (limits.prefixes[at] ? [limits.prefixes[at]] : [])),
+      shiftOf(`limits.prefixes.${String(at)}`, ({ prefixes }) => prefixes[at]),
     ),
-    verified: shiftOf(({ limits }) => [limits.verified]),
+    verified: shiftOf('limits.verified', ({ verified }) => verified),
   };
 }
 
