@@ -152,7 +152,7 @@ describeAsRoot('inline', () => {
     expect(verdicts(spec, [0, 1, 2, 5].map(frame))).toEqual([1, 1, 2, 7]);
   });
 
-  it('needs no flags that variables would need', () => {
+  it('and flags in variables cost no decision of their own', () => {
     const numbers = arrayMap('numbers', { value: struct('numbers', { list: array(u32, 4) }), maxEntries: 1 });
     const [inlined, byHand] = [
       program(($, packet) => {
@@ -186,7 +186,29 @@ describeAsRoot('inline', () => {
         return reason.add(b);
       }),
     ].map((spec) => decisionsIn(spec));
-    expect([inlined, byHand]).toEqual([5, 7]);
+    expect([inlined, byHand]).toEqual([4, 4]);
+  });
+
+  it('is not asked again for what its path has settled', () => {
+    const after = program(($, packet) => {
+      const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+      const reason = $.inline(32, (out) => {
+        out.if(a.eq(1), () => 3);
+        out.if(b.eq(2), () => 4);
+        return 0;
+      });
+      $.if(reason.ne(0), () => XDP.DROP);
+      return $.u32(2);
+    });
+    const plain = program(($, packet) => {
+      const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+      $.if(a.eq(1), () => XDP.DROP);
+      $.if(b.eq(2), () => XDP.DROP);
+      return $.u32(2);
+    });
+    const frames = [words(1, 0), words(0, 2), words(0, 0)];
+    expect(verdicts(after, frames)).toEqual(verdicts(plain, frames));
+    expect([sizeOf(after), decisionsIn(after)]).toEqual([sizeOf(plain), decisionsIn(plain)]);
   });
 
   it('is nothing where only one path comes out', () => {

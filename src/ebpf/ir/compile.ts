@@ -38,10 +38,11 @@ function copyOf(fn: IrFunction): IrFunction {
 function optimize(fn: IrFunction): void {
   threadJumps(fn);
   do {
-    propagateCopies(fn);
-    removeUnreachable(fn); // what became known may have settled a branch
-  } while (removeDeadCode(fn));
-  threadJumps(fn);
+    do {
+      propagateCopies(fn);
+      removeUnreachable(fn); // what became known may have settled a branch
+    } while (removeDeadCode(fn));
+  } while (threadJumps(fn));
 }
 
 let everyPass = false;

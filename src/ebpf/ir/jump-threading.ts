@@ -1,34 +1,105 @@
-import { type Block, type IrFunction, successors, type Terminator } from './ir.ts';
+import { foldBranch } from './fold.ts';
+import { type Block, type IrFunction, mapUses, opDef, successors, type Terminator } from './ir.ts';
 
-/** Shortens the ways through the graph: no jumps to jumps, one block for equal exits, straight lines merged, the rest gone. */
-export function threadJumps(fn: IrFunction): void {
+/**
+ * Shortens the ways through the graph: no jumps to jumps nor to decisions whose outcome the way there has settled, one block for equal
+ * exits, straight lines merged, the rest gone. Returns whether a decision was skipped, after which more may be dead.
+ */
+export function threadJumps(fn: IrFunction): boolean {
   shareExits(fn);
-  const blocks = new Map(fn.blocks.map((block) => [block.id, block]));
-  for (const block of fn.blocks) if (block.end) block.end = retarget(block.end, blocks);
+  const skipped = new Threading(fn).thread();
   removeUnreachable(fn);
   mergeStraightLines(fn);
+  return skipped;
 }
 
-/** Where a jump to `id` ends up once blocks that only jump on are skipped. */
-function destination(id: number, blocks: ReadonlyMap<number, Block>): number {
-  const seen = new Set<number>();
-  let at = id;
-  for (;;) {
-    const block = blocks.get(at);
-    if (!block || block.ops.length > 0 || block.end?.op !== 'jump' || seen.has(at)) return at;
-    seen.add(at);
-    at = block.end.to;
-  }
+interface Edge {
+  readonly from: Block;
+  readonly end: Terminator;
+  readonly to: number;
 }
 
-function retarget(end: Terminator, blocks: ReadonlyMap<number, Block>): Terminator {
-  if (end.op === 'jump') {
-    return { ...end, to: destination(end.to, blocks) };
+/** How far back a register's number is looked for, in blocks. */
+const FAR = 8;
+
+/**
+ * Leads each edge past the blocks that do nothing but decide on it. What was known in the graph as it was stays true: the new ways leave out
+ * blocks that change nothing. So all is looked up in the edges as they were.
+ */
+class Threading {
+  readonly #blocks: ReadonlyMap<number, Block>;
+  readonly #before = new Map<number, Edge[]>();
+  readonly #list: readonly Block[];
+  #skipped = false;
+
+  constructor(fn: IrFunction) {
+    this.#list = fn.blocks;
+    this.#blocks = new Map(fn.blocks.map((block) => [block.id, block]));
+    for (const from of fn.blocks) {
+      for (const to of successors(from.end)) {
+        const edge = { from, end: from.end!, to };
+        if (this.#before.get(to)?.push(edge) === undefined) this.#before.set(to, [edge]);
+      }
+    }
   }
-  if (end.op !== 'branch') return end;
-  const then = destination(end.then, blocks);
-  const otherwise = destination(end.otherwise, blocks);
-  return then === otherwise ? { op: 'jump', to: then, site: end.site } : { ...end, then, otherwise };
+
+  thread(): boolean {
+    // Nothing is redirected before all destinations are known: blocks are read as they were.
+    const ends = this.#list.map((block) => block.end && this.#retarget(block, block.end));
+    this.#list.forEach((block, index) => {
+      block.end = ends[index];
+    });
+    return this.#skipped;
+  }
+
+  #retarget(from: Block, end: Terminator): Terminator {
+    if (end.op === 'exit') return end;
+    if (end.op === 'jump') return { ...end, to: this.#destination({ from, end, to: end.to }) };
+    const then = this.#destination({ from, end, to: end.then });
+    const otherwise = this.#destination({ from, end, to: end.otherwise });
+    return then === otherwise ? { op: 'jump', to: then, site: end.site } : { ...end, then, otherwise };
+  }
+
+  /** Where an edge ends up once blocks that only lead on are skipped. */
+  #destination(edge: Edge): number {
+    const seen = new Set<number>();
+    let at = edge.to;
+    for (;;) {
+      const block = this.#blocks.get(at);
+      if (!block?.end || block.ops.length > 0 || seen.has(at)) return at;
+      seen.add(at);
+      const settled = block.end.op === 'branch' ? this.#settled(block.end, edge) : block.end;
+      if (settled.op !== 'jump') return at;
+      this.#skipped ||= settled !== block.end;
+      at = settled.to;
+    }
+  }
+
+  /** A decision, with what is known of its operands on this edge. */
+  #settled(end: Terminator, edge: Edge): Terminator {
+    return foldBranch(mapUses(end, (operand) => (typeof operand === 'number' ? this.#known(operand, edge) : operand)));
+  }
+
+  /** The number that a register has on an edge, if all ways there agree on it, or the register itself. */
+  #known(register: number, edge: Edge): number | bigint {
+    let at = edge;
+    for (let steps = 0; steps < FAR; steps++) {
+      const { end, from } = at;
+      if (end.op === 'branch' && end.then !== end.otherwise && end.a === register && typeof end.b === 'bigint') {
+        // A narrow comparison says nothing of the bits above.
+        const equal =
+          end.width === 64 &&
+          ((end.compare === 'eq' && at.to === end.then) || (end.compare === 'ne' && at.to === end.otherwise));
+        if (equal) return end.b;
+      }
+      const made = from.ops.findLast((op) => opDef(op) === register);
+      if (made) return made.op === 'mov' && typeof made.src === 'bigint' ? made.src : register;
+      const [before, ...others] = this.#before.get(from.id) ?? [];
+      if (!before || others.length > 0 || from === this.#list[0]) return register;
+      at = before;
+    }
+    return register;
+  }
 }
 
 /** Ways out with the same constant share one block, at the place of the last of them. */
