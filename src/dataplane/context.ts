@@ -21,11 +21,9 @@ export function handOver<T>(what: string): HandOver<T> {
 
 /** A source's cell before and after this SYN, in ticks; 0 where its bucket was not asked. */
 export interface Cell {
-  readonly before: Int<32> | number;
-  readonly after: Int<32> | number;
+  readonly before: Int<32>;
+  readonly after: Int<32>;
 }
-
-const NOT_ASKED: Cell = { before: 0, after: 0 };
 
 /** What is the same on every path of a program. */
 export interface Common {
@@ -49,8 +47,10 @@ export class Context<Maps = unknown, Reads = Policy> {
   readonly #builder: XdpBuilder;
   readonly #segment: Segment;
   readonly #given = new Map<HandOver<unknown>, unknown>();
-  #service: Int<32> | number | undefined;
-  #row: Int<32> | undefined;
+  /** The cell of a source that was not asked. */
+  readonly #notAsked: Cell;
+  #service: Int<32>;
+  #row: Int<32>;
   #now: Int<64> | undefined;
 
   constructor($: XdpBuilder, packet: XdpPacket, segment: Segment, common: Common) {
@@ -63,6 +63,10 @@ export class Context<Maps = unknown, Reads = Policy> {
     this.#common = common;
     this.#builder = $;
     this.#segment = segment;
+    const zero = $.u32(0);
+    this.#notAsked = { before: zero, after: zero };
+    this.#service = $.u32(NO_SERVICE);
+    this.#row = zero;
   }
 
   /** Hands a value to the stages after this one. */
@@ -80,7 +84,7 @@ export class Context<Maps = unknown, Reads = Policy> {
   }
 
   /** From here on frames are for this service: they are counted and told of as its own. */
-  enterService(index: Int<32> | number): void {
+  enterService(index: Int<32>): void {
     this.#service = index;
     this.#row = this.#common.exits.row(index);
   }
@@ -98,21 +102,21 @@ export class Context<Maps = unknown, Reads = Policy> {
   }
 
   /** The same, and tells readers of the SYN. */
-  end(reason: Reason, cell: Cell = NOT_ASKED): XdpAction {
-    this.tell(reason.number, cell);
+  end(reason: Reason, cell?: Cell): XdpAction {
+    this.tell(this.#builder.u32(reason.number), cell);
     return this.leave(reason);
   }
 
   /** Drops for one of several reasons, by its number, and tells readers of the SYN. */
-  drop(reason: Int<32>, cell: Cell = NOT_ASKED): XdpAction {
+  drop(reason: Int<32>, cell?: Cell): XdpAction {
     this.tell(reason, cell);
     return this.#common.exits.drop(reason, this.#row);
   }
 
   /** Tells readers what becomes of the SYN. */
-  tell(reason: Int<32> | number, { before, after }: Cell = NOT_ASKED): void {
+  tell(reason: Int<32>, { before, after } = this.#notAsked): void {
     const { exits, maps, policy, clock } = this.#common;
-    const service = this.#service ?? NO_SERVICE;
+    const service = this.#service;
     exits.writeDown({ service, before, after });
     emitEvent(this.#builder, maps, this.#segment, policy.events, clock, { reason, service, before, after });
   }

@@ -47,7 +47,9 @@ class MeterAlone implements Disposable {
         at.set({ counter: counter.add(1) });
         const ticks = $.u32(Number((now >> BigInt(tickShift([bucket]))) & 0xffff_ffffn));
         const hash = keyedHash($, maps, [sourceOf($, counter)]);
-        const { outcome } = meter($, maps.meters.source, hash, bucketTicks(bucket, tickShift([bucket])), ticks);
+        const { price, credit } = bucketTicks(bucket, tickShift([bucket]));
+        const constants = { price: $.u32(price), credit: $.u32(credit) };
+        const { outcome } = meter($, maps.meters.source, hash, constants, ticks);
         $.if(
           outcome.eq(Metered.WITHIN),
           () => {

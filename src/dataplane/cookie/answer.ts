@@ -139,20 +139,20 @@ export function writeAnswer(
   const [seqWord, ackWord] = [seq.toNetwork().raw(), ack.toNetwork().raw()];
   sum.add(ports, seqWord, ackWord, flagWord);
   const optionsSum = $.let($.u64(0));
-  const write = (values: readonly (Int<32> | number)[]): void => {
-    for (const value of values) {
+  const write = (...words: readonly Int<32>[]): void => {
+    for (const value of words) {
       const word = packet.take(Word).orExit(fail);
       word.set({ value });
-      optionsSum.set(optionsSum.add($.u32(0).add(value).u64()));
+      optionsSum.set(optionsSum.add(value.u64()));
     }
   };
-  const mss = memoryWord(2, 4, answer.mss >> 8, answer.mss & 0xff);
+  const mss = $.u32(memoryWord(2, 4, answer.mss >> 8, answer.mss & 0xff));
   const nops = memoryWord(1, 1, 1, 1);
   const either = (mask: number, yes: number, no: number): Int<32> =>
     $.select(present.hasAny(mask), $.u32(yes), $.u32(no));
   const scale = (): Int<32> => either(Present.WINDOW_SCALE, memoryWord(1, 3, 3, answer.windowScale), nops);
   const alone = (): void => {
-    write([mss]);
+    write(mss);
   };
   if (answer.options === 'mss') alone();
   if (answer.options === 'offer') {
@@ -160,13 +160,13 @@ export function writeAnswer(
       optionBytes.eq(Bytes.FULL),
       () => {
         const sack = either(Present.SACK, memoryWord(4, 2, 8, 10), memoryWord(1, 1, 8, 10));
-        write([mss, sack, tsval.toNetwork().raw(), tsecr, scale()]);
+        write(mss, sack, tsval.toNetwork().raw(), tsecr, scale());
       },
       () => {
         $.if(
           optionBytes.eq(Bytes.SHORT),
           () => {
-            write([mss, either(Present.SACK, memoryWord(1, 1, 4, 2), nops), scale()]);
+            write(mss, either(Present.SACK, memoryWord(1, 1, 4, 2), nops), scale());
           },
           alone,
         );

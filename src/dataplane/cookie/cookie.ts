@@ -64,13 +64,13 @@ function hash<R>(
   { source, destination, tcp, family }: Tuple,
   isn: Int<32>,
   slot: Int<32>,
-  extra: Int<32> | number,
+  extra: Int<32>,
 ): Int<32> {
   const secret = $.at(keys, 0).cookie;
   const at = slot.and(COOKIE_KEYS - 1).shl(1);
   const [k0, k1] = [secret.at(at), secret.at(at.add(1).and(COOKIE_KEYS * 2 - 1))] as const;
   const pair = (low: Int<32>, high: Int<32>): Int<64> => low.u64().or(high.u64().shl(32));
-  const [ports, moment] = [pair(portsWord(tcp), isn), pair(slot, $.u32(0).add(extra))];
+  const [ports, moment] = [pair(portsWord(tcp), isn), pair(slot, extra)];
   if (family === 4) return $.invoke(sipHash4, k0, k1, pair(source.ipv4(), destination.ipv4()), ports, moment).u32();
   const [[source0, source1], [destination0, destination1]] = [source.pair($), destination.pair($)];
   const message = $.stack(Message6);
@@ -172,7 +172,7 @@ export function cookieFor<R>(
 
 /** What to acknowledge, in place of a SYN's number, so that a real client answers RST. */
 export function resetCookie<R>($: Builder<R>, maps: KeyMaps, tuple: Tuple, slot: Int<32>): Int<32> {
-  return hash($, maps, tuple, $.u32(0), slot, RESET);
+  return hash($, maps, tuple, $.u32(0), slot, $.u32(RESET));
 }
 
 /** What a valid cookie says. `valid` is 0 for one that is not ours, not for this connection, or too old. */

@@ -4,6 +4,7 @@ import {
   be32,
   type Builder,
   bytes,
+  enumOf,
   type Fields,
   globalFunc,
   type Int,
@@ -107,9 +108,9 @@ export function parseSynOptions<R>(
   });
   $.if(known.eq(0).and(total.ne(0)), () => {
     const found = $.stack(Found);
-    const outcome = $.let($.invoke(walk, packet, packet.position(), total, found));
-    $.if(outcome.eq(Walked.TRUNCATED), () => leave('truncated'));
-    options.sound.set(outcome);
+    const walked = $.let(Walked.of($.invoke(walk, packet, packet.position(), total, found)));
+    $.if(walked.eq(Walked.TRUNCATED), () => leave('truncated'));
+    options.sound.set(walked.u32());
     options.present.set(found.present);
     options.mss.set(found.mss);
     options.windowScale.set(found.windowScale);
@@ -128,7 +129,8 @@ const Found = struct('found_options', {
   echo: u32,
   at: u32,
 });
-const Walked = { UNSOUND: 0, SOUND: 1, TRUNCATED: 2 } as const;
+/** How the walk ended; `SynOptions.sound` are the first two. */
+const Walked = enumOf('walked', { UNSOUND: 0, SOUND: 1, TRUNCATED: 2 });
 
 const Byte = struct('kind', { kind: u8 });
 const OptionHead = struct('option_head', { head: be16 });
@@ -139,14 +141,14 @@ const OptionLength = struct('option_length', { kind: u8, length: u8 });
  * memory: the verifier takes what it reads there for any number, so all paths through a round are one path when the next begins.
  */
 const walk = globalFunc('walk_options', ['packet', 32, 32, Found], 32, ($, packet, offset, total, found) => {
-  packet.skip(offset.and(MAX_OFFSET), { max: MAX_OFFSET }).orExit(Walked.TRUNCATED);
+  packet.skip(offset.and(MAX_OFFSET), { max: MAX_OFFSET }).orExit(Walked.TRUNCATED.number);
   $.loop(MAX_OPTION_BYTES, () => {
     const { at } = found;
-    $.if(at.ge(total), () => Walked.SOUND);
+    $.if(at.ge(total), () => Walked.SOUND.number);
     packet.ahead(() => {
-      packet.skip(at.and(63), { max: 63 }).orExit(Walked.TRUNCATED);
-      const { kind } = packet.peek(Byte).orExit(Walked.TRUNCATED);
-      $.if(kind.eq(Kind.END), () => Walked.SOUND);
+      packet.skip(at.and(63), { max: 63 }).orExit(Walked.TRUNCATED.number);
+      const { kind } = packet.peek(Byte).orExit(Walked.TRUNCATED.number);
+      $.if(kind.eq(Kind.END), () => Walked.SOUND.number);
       $.if(
         kind.eq(Kind.NOP),
         () => {
@@ -154,10 +156,10 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], 32, ($, packe
         },
         () => {
           // In a list that ends after an option's first byte, what follows is no length; it is found to reach too far, or not to.
-          const { head } = packet.peek(OptionHead).orExit(Walked.TRUNCATED);
+          const { head } = packet.peek(OptionHead).orExit(Walked.TRUNCATED.number);
           const size = head.host().u32().and(0xff);
           const end = at.add(size);
-          $.if(size.lt(2).or(end.gt(total)), () => Walked.UNSOUND);
+          $.if(size.lt(2).or(end.gt(total)), () => Walked.UNSOUND.number);
           found.set({ at: end });
           const option = <T extends Fields>(
             number: number,
@@ -166,7 +168,7 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], 32, ($, packe
             use: (view: View<T>) => void,
           ): void => {
             $.if(head.eq((number << 8) | type.size), () => {
-              use(packet.peek(type).orExit(Walked.TRUNCATED));
+              use(packet.peek(type).orExit(Walked.TRUNCATED.number));
               found.set({ present: found.present.or(bit) });
             });
           };
@@ -184,5 +186,5 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], 32, ($, packe
       );
     });
   });
-  return Walked.SOUND;
+  return Walked.SOUND.number;
 });

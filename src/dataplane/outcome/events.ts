@@ -52,10 +52,10 @@ export type EventMaps = ReturnType<typeof eventGroup.specs>;
 /** What readers are told of a SYN beside its addresses. */
 export interface Told {
   /** The number of its reason. */
-  readonly reason: Int<32> | number;
-  readonly service: Int<32> | number;
-  readonly before: Int<32> | number;
-  readonly after: Int<32> | number;
+  readonly reason: Int<32>;
+  readonly service: Int<32>;
+  readonly before: Int<32>;
+  readonly after: Int<32>;
 }
 
 /** Tells readers of a SYN, within a budget for each reason and CPU; nothing is done while nobody reads. */
@@ -81,7 +81,6 @@ export function emitEvent(
               event.source.ref(index).set(from[index]);
               event.destination.ref(index).set(to[index]);
             }
-            const number = typeof reason === 'number' ? reason : reason.u8();
             event.set({
               time: now,
               sourcePort: tcp.source,
@@ -89,7 +88,7 @@ export function emitEvent(
               service,
               before,
               after,
-              reason: number,
+              reason: reason.u8(),
               family,
             });
           });

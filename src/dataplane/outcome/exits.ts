@@ -43,7 +43,7 @@ function digest(names: readonly string[]): string {
 
 const ACTIONS: Record<VerdictName, XdpAction> = { pass: XDP.PASS, drop: XDP.DROP, answer: XDP.TX };
 
-function count<R>($: Builder<R>, { counters }: CounterMaps, index: Int<32> | number): void {
+function count<R>($: Builder<R>, { counters }: CounterMaps, index: Int<32>): void {
   $.lookup(counters, index).match({
     some: (counter) => {
       counter.ref('value').add(1);
@@ -72,33 +72,31 @@ export class Exits {
   }
 
   /** Where the counters of a service begin; computed once, because every exit behind it adds to it. */
-  row(service: Int<32> | number): Int<32> {
-    return this.#builder.u32(0).add(service).add(1).mul(COUNTERS);
+  row(service: Int<32>): Int<32> {
+    return service.add(1).mul(COUNTERS);
   }
 
   /** Counts the reason, in the row of a service where one is known, and gives the action. */
-  leave({ number, verdict, often = false }: Reason, row?: Int<32>): XdpAction {
-    this.writeDown({ reason: number });
-    const index = number + (this.dryRun && verdict !== 'pass' ? REASON_NUMBERS : 0);
-    this.#add(row === undefined ? index : row.add(index), often);
+  leave({ number, verdict, often = false }: Reason, row = this.#builder.u32(0)): XdpAction {
+    this.writeDown({ reason: this.#builder.u32(number) });
+    this.#add(row.add(number + (this.dryRun && verdict !== 'pass' ? REASON_NUMBERS : 0)), often);
     return this.dryRun ? XDP.PASS : ACTIONS[verdict];
   }
 
   /** Drops for one of several reasons, by its number. */
-  drop(reason: Int<32>, row: Int<32> | undefined): XdpAction {
+  drop(reason: Int<32>, row: Int<32>): XdpAction {
     this.writeDown({ reason });
-    const index = this.dryRun ? reason.add(REASON_NUMBERS) : reason;
-    this.#add(row === undefined ? index : index.add(row), true);
+    this.#add(reason.add(this.dryRun ? REASON_NUMBERS : 0).add(row), true);
     return this.dryRun ? XDP.PASS : XDP.DROP;
   }
 
   /** Notes what became of the frame, where that is wanted. */
-  writeDown(values: Partial<Record<keyof (typeof Outcome)['fields'], Int<32> | number>>): void {
+  writeDown(values: Partial<Record<keyof (typeof Outcome)['fields'], Int<32>>>): void {
     if (this.#outcome) this.#builder.at(outcomeMap, 0).set(values);
   }
 
   /** Counts in place where it is often: a call of a function costs as much as the counting. */
-  #add(index: Int<32> | number, often: boolean): void {
+  #add(index: Int<32>, often: boolean): void {
     if (often) count(this.#builder, this.#maps, index);
     else this.#builder.invoke(this.#count, index);
   }

@@ -7,7 +7,14 @@ import { handOver } from '../context.ts';
 import type { Segment } from '../frame/parse.ts';
 import { stage } from '../stage.ts';
 import { classGroup, type ClassMaps, lookUpService } from '../state/service-classes.ts';
-import { inlined, NO_SERVICE, servicePolicyGroup, type ServiceValues, serviceValues } from '../state/service-policy.ts';
+import {
+  inlined,
+  Mode,
+  NO_SERVICE,
+  servicePolicyGroup,
+  type ServiceValues,
+  serviceValues,
+} from '../state/service-policy.ts';
 
 /** What holds for the service that the SYN is for. */
 export const Served = handOver<ServiceValues>('the service of the SYN');
@@ -29,15 +36,15 @@ function serves({ addresses, ports }: Service, { destination, tcp }: Segment): C
   return conditions.length === 0 ? undefined : conditions.reduce((all, one) => all.and(one));
 }
 
-/** The number of the first service that a segment is for, or NO_SERVICE; a plain number where there is only one answer. */
+/** The number of the first service that a segment is for, or NO_SERVICE; a constant where there is only one answer. */
 function serviceIndex<R>(
   $: Builder<R>,
   policy: Pick<Policy, 'services'>,
   segment: Segment,
   classes: ClassMaps | undefined,
-): Int<32> | number {
+): Int<32> {
   const { services } = policy;
-  if (services.length === 1 && services[0]!.addresses.length === 0 && services[0]!.ports.length === 0) return 0;
+  if (services.length === 1 && services[0]!.addresses.length === 0 && services[0]!.ports.length === 0) return $.u32(0);
   const index = $.let($.u32(NO_SERVICE));
   if (!inlined(policy)) {
     lookUpService($, classes!, segment, index);
@@ -72,10 +79,11 @@ export const service = stage({
     const { policy, maps } = context;
     const none = () => context.leave(service.reasons['no-service']);
     const index = serviceIndex($, policy, segment, maps.classes);
-    if (typeof index !== 'number') $.if(index.eq(NO_SERVICE), none);
+    $.if(index.eq(NO_SERVICE), none);
     const values = serviceValues($, policy, maps, index, none);
     context.enterService(index);
-    context.give(Served, values);
+    // Where nothing can be challenged, the mode is of no account.
+    context.give(Served, context.challenger ? values : { ...values, mode: Mode.of($.u32(Mode.OFF.number)) });
   },
   explain: ({ service: found, frame: { ip, tcp } }) =>
     found

@@ -49,12 +49,12 @@ export const meterGroup = mapGroup({
 });
 export type MeterMaps = ReturnType<typeof meterGroup.specs>;
 
-/** A bucket in the ticks of its meter; numbers that are known while building, or not. */
+/** A bucket in the ticks of its meter. A price of zero is no limit. */
 export interface MeterBucket {
   /** What a SYN costs. */
-  readonly price: Int<32> | number;
+  readonly price: Int<32>;
   /** How far ahead of the clock the cell may be for a SYN to pass: the price of all tokens but one. */
-  readonly credit: Int<32> | number;
+  readonly credit: Int<32>;
 }
 
 const MAX_TRIES = 4;
@@ -63,7 +63,7 @@ const MAX_TRIES = 4;
 export const Metered = enumOf('metered', { OVER: 0, WITHIN: 1, CONTENDED: 2 });
 
 /** How far a cell is ahead of the clock, in ticks. One that is further than a full bucket allows is stale: it wrapped, and counts as empty. */
-export function aheadOf<R>($: Builder<R>, cell: Int<32>, now: Int<32>, limit: Int<32> | number): IntVariable<32> {
+export function aheadOf<R>($: Builder<R>, cell: Int<32>, now: Int<32>, limit: Int<32>): IntVariable<32> {
   const ahead = $.let(cell.sub(now));
   $.if(ahead.gt(limit), () => {
     ahead.set(0);
@@ -96,8 +96,7 @@ export function meter<R>(
         .u32()
         .and(half - 1)
         .add(half);
-      const limit =
-        typeof credit === 'number' && typeof price === 'number' ? credit + price : $.u32(0).add(credit).add(price);
+      const limit = credit.add(price);
       $.loop(MAX_TRIES, (_round, loop) => {
         const cells = line.cells;
         const [a, b] = [$.let(cells.ref(first).get()), $.let(cells.ref(second).get())];

@@ -9,6 +9,7 @@ import {
   arrayMap,
   type Builder,
   bytes,
+  type EnumValue,
   type Int,
   perCpuArray,
   struct,
@@ -18,7 +19,7 @@ import {
 } from '../../ebpf/language.ts';
 import type { Policy } from '../../policy/policy.ts';
 import { mapGroup } from '../maps.ts';
-import type { ServiceBucket } from './service-policy.ts';
+import { Mode, type ServiceBucket } from './service-policy.ts';
 
 /** A service under way, on a line of its own: its bucket in nanoseconds of GCRA, and until when all its SYNs are challenged. */
 export const ServiceState = struct('service_state', { paid: u64, challengeUntil: u64, spare: bytes(48) });
@@ -54,10 +55,10 @@ type State = View<(typeof ServiceState)['fields']>;
 function withState<R>(
   $: Builder<R>,
   { services }: ServiceStateMaps,
-  index: Int<32> | number,
+  index: Int<32>,
   use: (state: State) => void,
 ): void {
-  if (index === 0 && services.maxEntries === 1) use($.at(services, 0));
+  if (index.constant === 0n && services.maxEntries === 1) use($.at(services, 0));
   else $.lookup(services, index).match({ some: use });
 }
 
@@ -65,7 +66,7 @@ function withState<R>(
 export function challenging<R>(
   $: Builder<R>,
   maps: ServiceStateMaps,
-  index: Int<32> | number,
+  index: Int<32>,
   { price }: ServiceBucket,
   batch: number,
   now: Int<64>,
@@ -85,11 +86,7 @@ export function challenging<R>(
             },
             () => {
               share.set({ pending: 0 });
-              const next = until.add(
-                $.u64(0)
-                  .add(price)
-                  .mul(2 * batch),
-              );
+              const next = until.add(price.mul(2 * batch));
               const latest = now.add(HOLD);
               // A lost race with another CPU loses a batch of the count, which the next one makes good.
               state.ref('challengeUntil').set($.select(next.lt(latest), next, latest));
@@ -104,16 +101,16 @@ export function challenging<R>(
 
 /**
  * Whether the service has no token left, without taking one: asked first, because then nothing else needs to be asked. Gives 1
- * where there is none; `switchOn` then turns challenges on.
+ * where there is none; in the mode `auto` that turns challenges on.
  */
 export function serviceIsEmpty<R>(
   $: Builder<R>,
   maps: ServiceStateMaps,
-  index: Int<32> | number,
+  index: Int<32>,
   { price, credit }: ServiceBucket,
   batch: number,
   now: Int<64>,
-  switchOn: Int<32> | boolean,
+  mode: EnumValue<'challenge_mode'>,
 ): Int<32> {
   const empty = $.let($.u32(0));
   $.lookup(maps.shares, index).match({
@@ -121,11 +118,11 @@ export function serviceIsEmpty<R>(
       $.if(share.tokens.eq(0), () => {
         withState($, maps, index, (state) => {
           const paid = state.paid;
-          const cost = $.u64(0).add(price).mul(batch);
+          const cost = price.mul(batch);
           $.if(paid.gt(now), () => {
             $.if(paid.add(cost).sub(now).gt(credit), () => {
               empty.set(1);
-              turnOn($, state, now, switchOn);
+              turnOn($, state, now, mode);
             });
           });
         });
@@ -135,27 +132,24 @@ export function serviceIsEmpty<R>(
   return empty;
 }
 
-function turnOn<R>($: Builder<R>, state: State, now: Int<64>, switchOn: Int<32> | boolean): void {
-  if (switchOn === false) return;
-  const on = (): void => {
+function turnOn<R>($: Builder<R>, state: State, now: Int<64>, mode: EnumValue<'challenge_mode'>): void {
+  $.if(mode.eq(Mode.AUTO), () => {
     // Once it is on, it is kept on by counting.
     $.if(state.challengeUntil.le(now), () => {
       state.ref('challengeUntil').set(now.add(HOLD));
     });
-  };
-  if (switchOn === true) on();
-  else $.if(switchOn.ne(0), on);
+  });
 }
 
-/** Takes a token of the service. Gives 1 where there is none; `switchOn` then turns challenges on. */
+/** Takes a token of the service. Gives 1 where there is none; in the mode `auto` that turns challenges on. */
 export function overService<R>(
   $: Builder<R>,
   maps: ServiceStateMaps,
-  index: Int<32> | number,
+  index: Int<32>,
   { price, credit }: ServiceBucket,
   batch: number,
   now: Int<64>,
-  switchOn: Int<32> | boolean,
+  mode: EnumValue<'challenge_mode'>,
 ): Int<32> {
   const over = $.let($.u32(0));
   $.lookup(maps.shares, index).match({
@@ -169,7 +163,7 @@ export function overService<R>(
         () => {
           withState($, maps, index, (state) => {
             over.set(1);
-            const cost = $.u64(0).add(price).mul(batch);
+            const cost = price.mul(batch);
             $.loop(MAX_TRIES, (_round, loop) => {
               const paid = state.paid;
               const start = $.select(paid.gt(now), paid, now);
@@ -181,7 +175,7 @@ export function overService<R>(
               loop.break();
             });
             $.if(over.ne(0), () => {
-              turnOn($, state, now, switchOn);
+              turnOn($, state, now, mode);
             });
           });
         },

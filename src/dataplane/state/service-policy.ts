@@ -1,5 +1,17 @@
 /** What holds for a service: constants of the program where every service has the same, and from a map otherwise. */
-import { array, arrayMap, type Builder, type Infer, type Int, struct, u32, u64 } from '../../ebpf/language.ts';
+import {
+  array,
+  arrayMap,
+  type Builder,
+  enumOf,
+  type EnumMember,
+  type EnumValue,
+  type Infer,
+  type Int,
+  struct,
+  u32,
+  u64,
+} from '../../ebpf/language.ts';
 import type { ChallengeMode, Policy } from '../../policy/policy.ts';
 import { mapGroup } from '../maps.ts';
 import type { MeterBucket } from './meter.ts';
@@ -10,8 +22,13 @@ type Services = Pick<Policy, 'services'>;
 /** What `serviceIndex` gives where no service fits. */
 export const NO_SERVICE = 0xffff;
 
-/** Challenge modes by number. */
-export const MODES: readonly ChallengeMode[] = ['off', 'auto', 'always'];
+/** When the SYNs of a service are challenged: never, over a limit and while it is under attack, or all of them. */
+export const Mode = enumOf('challenge_mode', { OFF: 0, AUTO: 1, ALWAYS: 2 });
+const MODES: Record<ChallengeMode, EnumMember<'challenge_mode'>> = {
+  off: Mode.OFF,
+  auto: Mode.AUTO,
+  always: Mode.ALWAYS,
+};
 
 const MAX_PREFIXES = 4;
 
@@ -53,20 +70,20 @@ export function differ({ services }: Services): boolean {
   return new Set(services.map(shape)).size > 1;
 }
 
-/** The bucket of a service itself, in nanoseconds. */
+/** The bucket of a service itself, in nanoseconds. A price of zero is no limit. */
 export interface ServiceBucket {
-  readonly price: Int<64> | bigint;
-  readonly credit: Int<64> | bigint;
+  readonly price: Int<64>;
+  readonly credit: Int<64>;
 }
 
 /** What the program knows of a service. */
 export interface ServiceValues {
-  readonly index: Int<32> | number;
-  readonly source: MeterBucket | undefined;
-  readonly prefixes: readonly (MeterBucket | undefined)[];
-  readonly service: ServiceBucket | undefined;
+  readonly index: Int<32>;
+  readonly source: MeterBucket;
+  readonly prefixes: readonly MeterBucket[];
+  readonly service: ServiceBucket;
   readonly verified: MeterBucket;
-  readonly mode: ChallengeMode | Int<32>;
+  readonly mode: EnumValue<'challenge_mode'>;
 }
 
 /** Every service's values in the units of the data plane. */
@@ -83,7 +100,7 @@ function servicePolicies(policy: Services): ServicePolicyValue[] {
       verified: bucketTicks(limits.verified, shifts.verified),
       servicePrice: service ? service.interval : 0n,
       serviceCredit: service ? service.interval * BigInt(service.burst) : 0n,
-      mode: MODES.indexOf(challenge),
+      mode: MODES[challenge].number,
     };
   });
 }
@@ -115,43 +132,43 @@ function inMap({ source, prefixes, verified, ...rest }: ServicePolicyValue): Inf
   };
 }
 
+/** The values of a service: constants where all services have the same, else what its map says. */
 export function serviceValues<R>(
   $: Builder<R>,
   policy: Services,
   maps: PolicyMaps,
-  index: Int<32> | number,
+  index: Int<32>,
   none: () => R,
 ): ServiceValues {
   const all = servicePolicies(policy);
-  const [first] = all;
+  const first = all[0]!;
+  const ticks = ({ price, credit }: ServicePolicyValue['source']): MeterBucket => ({
+    price: $.u32(price),
+    credit: $.u32(credit),
+  });
+  const unlimited = { price: $.u64(0), credit: $.u64(0) };
   if (!maps.policies) {
-    const { source, prefixes, verified, servicePrice, serviceCredit, mode } = first!;
-    const bucket = (given: { price: number; credit: number }): MeterBucket | undefined =>
-      given.price === 0 ? undefined : given;
     return {
       index,
-      source: bucket(source),
-      prefixes: prefixes.map(bucket),
-      service: servicePrice === 0n ? undefined : { price: servicePrice, credit: serviceCredit },
-      verified,
-      mode: MODES[mode]!,
+      source: ticks(first.source),
+      prefixes: first.prefixes.map(ticks),
+      service: { price: $.u64(first.servicePrice), credit: $.u64(first.serviceCredit) },
+      verified: ticks(first.verified),
+      mode: Mode.of($.u32(first.mode)),
     };
   }
   const values = $.lookup(maps.policies, index).orExit(none);
-  const used = (test: (one: ServicePolicyValue) => boolean): boolean => all.some(test);
+  const limited = (price: (one: ServicePolicyValue) => number | bigint): boolean => all.some((one) => price(one) > 0);
   return {
     index,
-    source: used(({ source }) => source.price !== 0)
+    source: limited(({ source }) => source.price)
       ? { price: values.sourcePrice, credit: values.sourceCredit }
-      : undefined,
-    prefixes: first!.prefixes.map((_, at) => ({
-      price: values.prefixPrice.at(at),
-      credit: values.prefixCredit.at(at),
-    })),
-    service: used(({ servicePrice }) => servicePrice !== 0n)
+      : ticks(first.source),
+    prefixes: first.prefixes.map((_, at) => ({ price: values.prefixPrice.at(at), credit: values.prefixCredit.at(at) })),
+    service: limited(({ servicePrice }) => servicePrice)
       ? { price: values.servicePrice, credit: values.serviceCredit }
-      : undefined,
+      : unlimited,
     verified: { price: values.verifiedPrice, credit: values.verifiedCredit },
-    mode: values.mode,
+    mode: Mode.of(values.mode),
   };
 }

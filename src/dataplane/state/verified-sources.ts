@@ -87,7 +87,7 @@ export function verifiedSource<R>(
         $.if(way.lt(VERIFIED_WAYS), () => {
           const paid = found.entries.at(way.and(VERIFIED_WAYS - 1)).ref('paid');
           const ticks = now.shr(shift).u32();
-          const limit = $.u32(0).add(credit).add(price);
+          const limit = credit.add(price);
           outcome.set(Verified.WITHIN);
           $.loop(MAX_TRIES, (_round, loop) => {
             const before = paid.get();
