@@ -3,7 +3,7 @@ import { SyscallError } from '../ebpf/index.ts';
 import { protectingProcess } from '../engine/instance.ts';
 import { Pins } from '../engine/pins.ts';
 import { restoreSysctls } from '../engine/sysctls.ts';
-import { attemptAll, withSuppressed } from '../engine/transaction.ts';
+import { attemptAll, throwFirst } from '../engine/transaction.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
 import { checkInterface } from './interface-option.ts';
 import { print } from './output.ts';
@@ -22,8 +22,16 @@ function detach({ interface: name }: { readonly interface: string }): void {
   const pins = new Pins(name);
   if (!pins.exist) throw new UsageError(`detach: nothing is pinned for ${name} in this network namespace`);
   const sysctls = pins.sysctls();
-  const [first, ...others] = attemptAll([...restoreSysctls(sysctls), () => pins.remove()]);
-  if (first !== undefined) throw withSuppressed(first, others);
+  throwFirst(
+    attemptAll([
+      () => {
+        pins.remove();
+      },
+      () => {
+        restoreSysctls(sysctls, () => pins.sysctlsOfOthers());
+      },
+    ]),
+  );
   print(`${name} is no longer protected`);
 }
 

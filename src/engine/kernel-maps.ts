@@ -11,7 +11,6 @@ export type FindMap = (spec: MapSpec) => BpfMap | undefined;
 /** The maps of a protected interface in the kernel. They outlive programs: a new policy takes over those whose shape it shares. */
 export class KernelMaps implements Disposable {
   readonly #maps = new Map<string, BpfMap>();
-  readonly #carried = new Set<string>();
 
   /** Makes the maps of a protection; those that `find` has already, in the same shape, are taken over with what they hold. */
   static create(maps: ProtectionMaps, policy: Policy, find: FindMap = () => undefined): KernelMaps {
@@ -22,9 +21,8 @@ export class KernelMaps implements Disposable {
       for (const spec of flatMaps(maps)) {
         const known = fresh.has(spec.name) ? undefined : find(spec);
         created.#maps.set(spec.name, known ?? BpfMap.create(spec));
-        if (known) created.#carried.add(spec.name);
+        if (!known && spec.name === maps.keys.name) created.get(maps.keys).update(0, randomKeys());
       }
-      if (!created.#carried.has(maps.keys.name)) created.get(maps.keys).update(0, randomKeys());
       for (const { map, entries } of contents) {
         if (entries.length > 0) created.get(map as MapSpec<Type, Type, 'array'>).updateMany(entries as never);
       }
@@ -40,11 +38,6 @@ export class KernelMaps implements Disposable {
     const known = this.#maps.get(spec.name);
     return known && sameShape(known.spec, spec) ? BpfMap.openById(known.info.id, spec) : undefined;
   };
-
-  /** Whether a map was taken over. */
-  carried(spec: MapSpec): boolean {
-    return this.#carried.has(spec.name);
-  }
 
   get<K extends Type, V extends Type, Kind extends MapKind>(spec: MapSpec<K, V, Kind>): BpfMap<K, V, Kind> {
     return this.#maps.get(spec.name) as unknown as BpfMap<K, V, Kind>;

@@ -1,4 +1,4 @@
-import { attemptAll, withSuppressed } from './transaction.ts';
+import { attemptAll, throwFirst, withSuppressed } from './transaction.ts';
 
 /** Objects that go together, the last made first. (`DisposableStack` needs Node 24.) */
 export class Owned implements Disposable {
@@ -21,7 +21,6 @@ export class Owned implements Disposable {
 
   /** @throws the first of what disposing of them threw; all are disposed of all the same. */
   [Symbol.dispose](): void {
-    const [first, ...others] = attemptAll(this.#made.splice(0).map((one) => () => one[Symbol.dispose]()));
-    if (first !== undefined) throw withSuppressed(first, others);
+    throwFirst(attemptAll(this.#made.splice(0).map((one) => () => one[Symbol.dispose]())));
   }
 }

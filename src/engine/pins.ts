@@ -14,7 +14,7 @@ import type { FindMap, KernelMaps } from './kernel-maps.ts';
 import { createStateMap, PIN_VERSION, type PinnedState, readStateMap, STATE } from './pinned-state.ts';
 import { type PinRoot, pinRoot } from './pin-root.ts';
 import type { SysctlsBefore } from './sysctls.ts';
-import { attemptAll, type Transaction, withSuppressed } from './transaction.ts';
+import { attemptAll, throwFirst, type Transaction } from './transaction.ts';
 
 /** The names of what stands beside the maps; no map is called like one of these. */
 const LINK = 'link';
@@ -36,10 +36,12 @@ function kindOf(path: string): 'directory' | 'other' | undefined {
   return found && (found.isDirectory() ? 'directory' : 'other');
 }
 
+/** The number of this thread's network namespace: it may have entered another one than its process. */
+export const networkNamespace = (): number | undefined => namespaceOf('thread-self');
+
 /** A file name that says which interface of which network namespace: those of process 1's carry no number. */
 export function interfaceKey(interfaceName: string): string {
-  // Of this thread: it may have entered another one.
-  const own = namespaceOf('thread-self');
+  const own = networkNamespace();
   const name = interfaceName.replaceAll('%', '%25').replaceAll('@', '%40').replaceAll('.', '%2e');
   return own === namespaceOf('1') ? name : `${name}@${String(own)}`;
 }
@@ -56,20 +58,11 @@ export class PinnedSet {
 
   /** The link, if it is there and so is its interface. */
   openLink(): XdpLink | undefined {
-    if (!kindOf(`${this.directory}/${LINK}`)) return undefined;
-    const link = XdpLink.openPinned(`${this.directory}/${LINK}`);
-    if (link.info.interfaceIndex !== 0) return link;
-    link[Symbol.dispose]();
-    return undefined;
+    return openLive(`${this.directory}/${LINK}`, (path) => XdpLink.openPinned(path));
   }
 
   openAcceptLink(): TcLink | undefined {
-    const path = `${this.directory}/${ACCEPT_LINK}`;
-    if (!kindOf(path)) return undefined;
-    const link = TcLink.openPinned(path);
-    if (link.interfaceIndex !== 0) return link;
-    link[Symbol.dispose]();
-    return undefined;
+    return openLive(`${this.directory}/${ACCEPT_LINK}`, (path) => TcLink.openPinned(path));
   }
 
   /** Finds maps where their shape still fits. */
@@ -84,14 +77,56 @@ export class PinnedSet {
     }
   };
 
-  /** Unpins what the state names, and the state last. What somebody else put there stays, and so does the directory then. */
+  /**
+   * Unpins what the state names, and, where all of that is gone, the state. What somebody else put there stays, and so does the directory
+   * then. @throws the first of what could not be removed; the rest is all the same.
+   */
   remove(): void {
-    const named = [LINK, ACCEPT_LINK, ...(this.state.pins ?? readdirSync(this.directory)), STATE];
-    for (const name of new Set(named.filter((one) => one === basename(one)))) {
-      if (kindOf(`${this.directory}/${name}`) === 'other') unpin(`${this.directory}/${name}`);
-    }
+    const named = [LINK, ACCEPT_LINK, ...(this.state.pins ?? readdirSync(this.directory))];
+    const names = [...new Set(named.filter((one) => one === basename(one) && one !== STATE))];
+    throwFirst(attemptAll(names.map((name) => () => unpinIfThere(`${this.directory}/${name}`))));
+    unpinIfThere(`${this.directory}/${STATE}`);
     rmdirSync(this.directory);
   }
+
+  /** Takes the links off their interface at once. */
+  detachLinks(): void {
+    detachLinksIn(this.directory);
+  }
+}
+
+function unpinIfThere(path: string): void {
+  if (kindOf(path) === 'other') unpin(path);
+}
+
+/** A pinned link whose interface is there. */
+function openLive<L extends XdpLink | TcLink>(path: string, open: (path: string) => L): L | undefined {
+  if (!kindOf(path)) return undefined;
+  const link = open(path);
+  try {
+    if (link.interfaceIndex !== 0) return link;
+  } catch (error) {
+    link[Symbol.dispose]();
+    throw error;
+  }
+  link[Symbol.dispose]();
+  return undefined;
+}
+
+/** A link that is only unpinned goes after a grace period of the kernel, and not while a process holds it. */
+function detachLinksIn(directory: string): void {
+  throwFirst(
+    attemptAll([
+      () => {
+        using link = openLive(`${directory}/${LINK}`, (path) => XdpLink.openPinned(path));
+        link?.detach();
+      },
+      () => {
+        using link = openLive(`${directory}/${ACCEPT_LINK}`, (path) => TcLink.openPinned(path));
+        link?.detach();
+      },
+    ]),
+  );
 }
 
 /** A set that is being made; it counts once it is committed. */
@@ -140,8 +175,16 @@ export class Pins {
 
   /** What sysctls were before, for who takes down the pins of a process that was killed. */
   sysctls(): SysctlsBefore {
-    const sets = kindOf(this.directory) === 'directory' ? this.#sets() : [];
-    return Object.assign({}, ...sets.map(({ state }) => state.sysctls ?? {})) as SysctlsBefore;
+    return Object.assign({}, ...this.#all().map(({ state }) => state.sysctls ?? {})) as SysctlsBefore;
+  }
+
+  /** What other protected interfaces of this network namespace know of the time before they set sysctls: they need them as they are. */
+  sysctlsOfOthers(): SysctlsBefore[] {
+    const [root, own] = [dirname(this.directory), basename(this.directory)];
+    if (kindOf(root) !== 'directory') return [];
+    const namespace = (key: string): string => /@.*|$/.exec(key)![0];
+    const others = readdirSync(root).filter((key) => key !== own && namespace(key) === namespace(own));
+    return others.flatMap((key) => sysctlsIn(`${root}/${key}`));
   }
 
   /** Begins a set with these maps and this state. */
@@ -184,38 +227,43 @@ export class Pins {
     };
   }
 
-  /** Removes everything, which ends the protection once no process holds it. Nothing is followed, and nothing that is not ours goes. */
+  /** Takes the protection off the interface and removes everything. Nothing is followed, and nothing that is not ours goes. */
   remove(): void {
     if (!this.exist) return;
     this.#check();
-    const unfinished = `${this.directory}/${NEXT}`;
-    const sets = [...this.#sets(), ...(kindOf(unfinished) === 'directory' ? [new PinnedSet(unfinished)] : [])];
-    const [first, ...others] = attemptAll([
-      ...this.#formerPins().map((name) => () => {
-        unpin(`${this.directory}/${name}`);
-      }),
-      ...sets.map((set) => () => {
-        set.remove();
-      }),
-      () => {
-        rmdirSync(this.directory);
-      },
-    ]);
-    if (first !== undefined) throw withSuppressed(first, others);
+    const sets = this.#all();
+    const former = this.#formerPins();
+    throwFirst(
+      attemptAll([
+        ...(former.length > 0 ? [() => detachLinksIn(this.directory)] : []),
+        ...sets.map((set) => () => {
+          set.detachLinks();
+        }),
+        ...former.map((name) => () => {
+          unpin(`${this.directory}/${name}`);
+        }),
+        ...sets.map((set) => () => {
+          set.remove();
+        }),
+        () => {
+          rmdirSync(this.directory);
+        },
+      ]),
+    );
   }
 
   /** Takes the accepting half out of the pins. */
   unpinAcceptLink(): void {
-    const path = `${this.#sets()[0]?.directory ?? this.directory}/${ACCEPT_LINK}`;
-    if (kindOf(path) === 'other') unpin(path);
+    unpinIfThere(`${this.#sets()[0]?.directory ?? this.directory}/${ACCEPT_LINK}`);
   }
 
-  /** Complete sets, the one in force first. */
   #sets(): PinnedSet[] {
-    return readdirSync(this.directory)
-      .filter((name) => /^\d{1,15}$/.test(name) && kindOf(`${this.directory}/${name}`) === 'directory')
-      .toSorted((a, b) => Number(b) - Number(a))
-      .map((name) => new PinnedSet(`${this.directory}/${name}`));
+    return completeSets(this.directory);
+  }
+
+  /** The complete sets, and one that a crash left unfinished. */
+  #all(): PinnedSet[] {
+    return allSets(this.directory);
   }
 
   /** What Seawall 0.2 pinned: it had no sets. */
@@ -235,6 +283,34 @@ export class Pins {
         `use pins of ${this.#interface}: ${path} is not a directory of this user; remove it`,
       );
     }
+  }
+}
+
+/** Complete sets, the one in force first. */
+function completeSets(directory: string): PinnedSet[] {
+  return readdirSync(directory)
+    .filter((name) => /^\d{1,15}$/.test(name) && kindOf(`${directory}/${name}`) === 'directory')
+    .toSorted((a, b) => Number(b) - Number(a))
+    .map((name) => new PinnedSet(`${directory}/${name}`));
+}
+
+/** Complete sets and one that is being made, or that a crash left. */
+function allSets(directory: string): PinnedSet[] {
+  if (kindOf(directory) !== 'directory') return [];
+  const unfinished = `${directory}/${NEXT}`;
+  return [...completeSets(directory), ...(kindOf(unfinished) === 'directory' ? [new PinnedSet(unfinished)] : [])];
+}
+
+/** What the pins of an interface say of sysctls, while it is protected or about to be. */
+function sysctlsIn(directory: string): SysctlsBefore[] {
+  try {
+    return allSets(directory).flatMap((set) => {
+      if (!set.state.sysctls || Object.keys(set.state.sysctls).length === 0) return [];
+      using link = set.openLink();
+      return link || basename(set.directory) === NEXT ? [set.state.sysctls] : [];
+    });
+  } catch {
+    return []; // removed meanwhile, or not ours to read
   }
 }
 

@@ -1,4 +1,12 @@
-import { interfaceName as nameOfIndex, Program, readInterface, TcLink, XdpLink, type XdpMode } from '../ebpf/index.ts';
+import {
+  interfaceName as nameOfIndex,
+  type MapSpec,
+  Program,
+  readInterface,
+  TcLink,
+  XdpLink,
+  type XdpMode,
+} from '../ebpf/index.ts';
 import { COOKIE_LIFE } from '../dataplane/cookie/cookie.ts';
 import { interfaceNameProblem } from '../net/interface-name.ts';
 import { type Policy, resolvePolicy } from '../policy/policy.ts';
@@ -12,11 +20,11 @@ import { Generation, planGeneration } from './generation.ts';
 import type { FindMap } from './kernel-maps.ts';
 import { readLists } from './lists/lists.ts';
 import type { PinnedState } from './pinned-state.ts';
-import { Pins } from './pins.ts';
+import { networkNamespace, Pins } from './pins.ts';
 import { carryServices } from './service-state.ts';
 import type { SynReport } from './syn-report.ts';
 import { applySysctls, planSysctls, restoreSysctls, type SysctlsBefore } from './sysctls.ts';
-import { attemptAll, transact, type Transaction, withSuppressed } from './transaction.ts';
+import { attemptAll, throwFirst, transact, type Transaction } from './transaction.ts';
 
 /** Totals since the protection began. */
 export interface Stats extends Totals {
@@ -47,9 +55,13 @@ interface Links {
   readonly accept: TcLink | undefined;
 }
 
+/** The interfaces that this process protects. */
+const protectedHere = new Set<ProtectedInterface>();
+
 /** An interface under protection, until it is disposed of. */
 export class ProtectedInterface implements Disposable {
   readonly interface: string;
+  readonly #namespace = networkNamespace();
   readonly #pins: Pins | undefined;
   readonly #mode: XdpMode | 'auto';
   #generation!: Generation;
@@ -92,6 +104,7 @@ export class ProtectedInterface implements Disposable {
     this.#rotation = setInterval(() => {
       this.rotateCookieKeys();
     }, ROTATE_EVERY_MS).unref();
+    protectedHere.add(this);
   }
 
   /**
@@ -110,11 +123,19 @@ export class ProtectedInterface implements Disposable {
           fresh.set(counter, (fresh.get(counter) ?? 0) + 1);
           this.#counters.countTested(counter);
         };
-        const next = transaction.own(() => Generation.make(plan, before.find, count));
-        const carried = next.maps.carried(next.protection.maps.counters);
+        const carried = isThere(before.find, plan.protection.maps.counters);
         if (carried && !old) this.#counters.adopt(before.tested);
+        // New counters go with a change that fails; those that stay were raised all the same.
+        if (!carried)
+          transaction.step(
+            () => undefined,
+            () => {
+              for (const [counter, frames] of fresh) this.#counters.countTested(counter, -frames);
+            },
+          );
+        const next = transaction.own(() => Generation.make(plan, before.find, count));
         const tested = carried ? this.#counters.tested : Object.fromEntries(fresh);
-        const sysctls = planSysctls(this.#sysctls, policy, next.protection.challenger);
+        const sysctls = planSysctls(this.#sysctls, policy, next.protection.challenger, this.#others);
         const staged = this.#pins?.stage(transaction, next.maps, this.#state(next, sysctls.before, tested));
         applySysctls(transaction, sysctls);
         const source = this.#reader && this.#sourceOf(transaction, next);
@@ -132,7 +153,7 @@ export class ProtectedInterface implements Disposable {
           );
         const swap = (): XdpLink => {
           if (!links.link)
-            return transaction.own(() => XdpLink.attach(next.program, this.interface, { mode: this.#mode }));
+            return attach(transaction, () => XdpLink.attach(next.program, this.interface, { mode: this.#mode }));
           swapProgram(transaction, links.link, next.program);
           return links.link;
         };
@@ -158,6 +179,14 @@ export class ProtectedInterface implements Disposable {
     );
   }
 
+  /** What other interfaces of this network namespace know of sysctls: those that are pinned, and those of this process. */
+  readonly #others = (): SysctlsBefore[] => [
+    ...(this.#pins?.sysctlsOfOthers() ?? []),
+    ...[...protectedHere]
+      .filter((one) => one !== this && one.#namespace === this.#namespace)
+      .map((one) => one.#sysctls),
+  ];
+
   #state(next: Generation, sysctls: SysctlsBefore, tested: PinnedState['tested']) {
     return {
       policy: formatPolicy(next.policy),
@@ -176,7 +205,7 @@ export class ProtectedInterface implements Disposable {
   /** Puts the accepting half in its place. Where it is not needed any more it stays as it is, until `LINGER_MS` have passed. */
   #linkAccept(transaction: Transaction, { accept }: Generation, link: TcLink | undefined): TcLink | undefined {
     if (!accept) return link;
-    if (!link) return transaction.own(() => TcLink.attach(accept, this.interface));
+    if (!link) return attach(transaction, () => TcLink.attach(accept, this.interface));
     swapProgram(transaction, link, accept);
     return link;
   }
@@ -337,16 +366,42 @@ export class ProtectedInterface implements Disposable {
     this.#open = false;
     clearInterval(this.#rotation);
     clearTimeout(this.#linger);
-    const [first, ...others] = attemptAll([
-      () => this.#reader?.[Symbol.dispose](),
-      () => this.#pins?.remove(),
-      () => this.#link[Symbol.dispose](),
-      () => this.#acceptLink?.[Symbol.dispose](),
-      ...restoreSysctls(this.#sysctls),
-      () => this.#generation[Symbol.dispose](),
-    ]);
-    if (first !== undefined) throw withSuppressed(first, others);
+    protectedHere.delete(this);
+    throwFirst(
+      attemptAll([
+        () => this.#reader?.[Symbol.dispose](),
+        () => {
+          takeOff(this.#link);
+        },
+        () => {
+          if (this.#acceptLink) takeOff(this.#acceptLink);
+        },
+        () => this.#pins?.remove(),
+        () => {
+          restoreSysctls(this.#sysctls, this.#others);
+        },
+        () => {
+          this.#generation[Symbol.dispose]();
+        },
+      ]),
+    );
   }
+}
+
+/** Whether a map is found. */
+function isThere(find: FindMap | undefined, spec: MapSpec): boolean {
+  using found = find?.(spec);
+  return found !== undefined;
+}
+
+/** Attaches a program, as a step of a change. It may be pinned meanwhile: closing its link alone would not take it off at once. */
+function attach<L extends XdpLink | TcLink>(transaction: Transaction, make: () => L): L {
+  return transaction.step(make, takeOff);
+}
+
+/** Takes a program off its interface. */
+function takeOff(link: XdpLink | TcLink): void {
+  throwFirst(attemptAll([() => link.detach(), () => link[Symbol.dispose]()]));
 }
 
 /** Swaps the program of a link, as a step of a change. */

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { Challenger } from '../dataplane/cookie/challenger.ts';
 import type { Policy } from '../policy/policy.ts';
-import type { Transaction } from './transaction.ts';
+import { attemptAll, throwFirst, type Transaction } from './transaction.ts';
 
 const DIRECTORY = '/proc/sys/net';
 export const SYNCOOKIES = 'ipv4/tcp_syncookies';
@@ -33,24 +33,37 @@ export function readSysctl(name: string): string {
 /** What this program writes into each. Timestamps that are off stay off. */
 const OURS: Readonly<Record<string, string>> = { [SYNCOOKIES]: UNCONDITIONAL, [TIMESTAMPS]: PLAIN };
 
-/** What is to be written so that a challenger gets what it needs, and nothing stays that none needs. */
+/** What other protected interfaces of this network namespace hold: it has one set of sysctls. */
+export type Others = () => readonly SysctlsBefore[];
+const NO_OTHERS: Others = () => [];
+
+/**
+ * What is to be written so that a challenger gets what it needs, and nothing stays that none needs. Interfaces that need the same sysctls all
+ * know what these were before, and the last one sets them back.
+ */
 export function planSysctls(
   before: SysctlsBefore,
   { setSysctls }: Pick<Policy, 'setSysctls'>,
   challenger: Pick<Challenger, 'form'> | undefined,
+  others = NO_OTHERS,
 ): SysctlChange {
-  if (!setSysctls || challenger?.form !== 'kernel') return restoredSysctls(before);
+  if (!setSysctls || challenger?.form !== 'kernel') return restoredSysctls(before, others);
   const wanted = Object.entries(OURS).filter(([name, value]) => {
     const now = readSysctl(name);
     return now !== value && (name !== TIMESTAMPS || now === '1');
   });
   const changed = Object.fromEntries(wanted.map(([name]) => [name, readSysctl(name)]));
-  return { before: { ...changed, ...before }, write: wanted };
+  // Asked after the sysctls were read: whoever sets them has pinned what they were by then.
+  const known = Object.assign({}, ...others()) as SysctlsBefore;
+  return { before: { ...changed, ...known, ...before }, write: wanted };
 }
 
-/** What sets everything back. A sysctl that somebody else has set since is his. */
-export function restoredSysctls(before: SysctlsBefore): SysctlChange {
-  return { before: {}, write: Object.entries(before).filter(([name]) => readSysctl(name) === OURS[name]) };
+/** What sets back what no other interface needs. A sysctl that somebody else has set since is his. */
+function restoredSysctls(before: SysctlsBefore, others: Others): SysctlChange {
+  const ours = Object.entries(before).filter(([name]) => readSysctl(name) === OURS[name]);
+  if (ours.length === 0) return { before: {}, write: [] };
+  const needed = new Set(others().flatMap((held) => Object.keys(held)));
+  return { before: {}, write: ours.filter(([name]) => !needed.has(name)) };
 }
 
 function write(name: string, value: string): void {
@@ -73,9 +86,13 @@ export function applySysctls(transaction: Transaction, change: SysctlChange): vo
   }
 }
 
-/** Sets everything back, one action each. */
-export function restoreSysctls(before: SysctlsBefore): (() => void)[] {
-  return restoredSysctls(before).write.map(([name, value]) => () => {
-    write(name, value);
-  });
+/** Sets back what no other interface needs. @throws the first of what could not be written; the rest is all the same. */
+export function restoreSysctls(before: SysctlsBefore, others = NO_OTHERS): void {
+  throwFirst(
+    attemptAll(
+      restoredSysctls(before, others).write.map(([name, value]) => () => {
+        write(name, value);
+      }),
+    ),
+  );
 }

@@ -26,6 +26,11 @@ export function withSuppressed(cause: unknown, others: readonly unknown[]): unkn
   return Object.assign(cause, { suppressed: others });
 }
 
+/** @throws the first of what was thrown, if anything was. */
+export function throwFirst([first, ...others]: readonly unknown[]): void {
+  if (first !== undefined) throw withSuppressed(first, others);
+}
+
 /** The steps of one change. */
 export class Transaction {
   readonly #undo: (() => void)[] = [];

@@ -108,6 +108,39 @@ describeAsRoot('the engine', () => {
     }
   });
 
+  it.each([true, false])('sets sysctls back with the last interface that needs them (pinned: %s)', (pin) => {
+    const read = (): string[] => ['syncookies', 'timestamps'].map((name) => there.readSysctl(`net.ipv4.tcp_${name}`));
+    const before = read();
+    expect(before).not.toContain('2');
+    there.ip('link', 'add', 'second', 'type', 'veth', 'peer', 'name', 'peer');
+    const policy: PolicyInput = { challenge: { mode: 'always', form: 'kernel', 'set-sysctls': true } };
+    for (const firstToStop of [0, 1] as const) {
+      const both = [LAB_INTERFACE, 'second'].map((name) => there.run(() => protect(name, policy, { pin })));
+      expect(read()).toEqual(['2', '2']);
+      const stop = (at: number): void => {
+        there.run(() => both[at]![Symbol.dispose]());
+      };
+      stop(firstToStop);
+      expect(read()).toEqual(['2', '2']);
+      stop(1 - firstToStop);
+      expect(read()).toEqual(before);
+    }
+    there.ip('link', 'del', 'second');
+  });
+
+  it('takes what is pinned off the interface at once, whoever holds it', () => {
+    const protection = there.run(() => protect(LAB_INTERFACE, { challenge: { mode: 'always' } }, { pin: true }));
+    expect(attached()).not.toEqual({});
+    there.run(() => {
+      new Pins(LAB_INTERFACE).remove();
+    });
+    expect([attached(), pinned()]).toEqual([{}, []]);
+    expect(protection.attached).toBe(false);
+    there.run(() => {
+      protection[Symbol.dispose]();
+    });
+  });
+
   it('sees that its interface was renamed, or moved away', () => {
     using protection = there.run(() => protect(LAB_INTERFACE, hourly(5)));
     const name = (): string | undefined => there.run(() => protection.currentName);

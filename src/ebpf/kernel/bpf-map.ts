@@ -6,7 +6,16 @@ import type { MapKind } from '../dsl/map-kind.ts';
 import { MapFlag, type MapSpec } from '../dsl/map.ts';
 import { DslError, SyscallError } from '../errors.ts';
 import { attr, attribute, objectName } from '../sys/attr.ts';
-import { command, commandError, type CommandName, objectInfo, openById, openCommand, tryCommand } from '../sys/bpf.ts';
+import {
+  adopt,
+  command,
+  commandError,
+  type CommandName,
+  objectInfo,
+  openById,
+  openCommand,
+  tryCommand,
+} from '../sys/bpf.ts';
 import type { Descriptor } from '../sys/descriptor.ts';
 import { addressOf, Mapping, Protection } from '../sys/libc.ts';
 import { loadBtf } from './btf-object.ts';
@@ -105,23 +114,26 @@ export class BpfMap<
   }
 
   static #adopt<K extends Type, V extends Type, Kind extends MapKind>(
-    descriptor: Descriptor,
+    opened: Descriptor,
     spec: MapSpec<K, V, Kind>,
   ): BpfMap<K, V, Kind> {
-    const found = readMapInfo(descriptor.fd, `map ${spec.name}`);
-    const wanted = {
-      type: spec.type,
-      keySize: spec.key?.size ?? 0,
-      valueSize: spec.value?.size ?? 0,
-      maxEntries: spec.maxEntries,
-    };
-    for (const [what, expected] of Object.entries(wanted)) {
-      const actual = found[what as keyof typeof wanted];
-      if (actual === expected) continue;
-      descriptor[Symbol.dispose]();
-      throw new DslError(`open map ${spec.name}: its ${what} is ${String(actual)}, the spec says ${String(expected)}`);
-    }
-    return new BpfMap(descriptor, spec);
+    return adopt(opened, (descriptor) => {
+      const found = readMapInfo(descriptor.fd, `map ${spec.name}`);
+      const wanted = {
+        type: spec.type,
+        keySize: spec.key?.size ?? 0,
+        valueSize: spec.value?.size ?? 0,
+        maxEntries: spec.maxEntries,
+      };
+      for (const [what, expected] of Object.entries(wanted)) {
+        const actual = found[what as keyof typeof wanted];
+        if (actual === expected) continue;
+        throw new DslError(
+          `open map ${spec.name}: its ${what} is ${String(actual)}, the spec says ${String(expected)}`,
+        );
+      }
+      return new BpfMap(descriptor, spec);
+    });
   }
 
   get fd(): number {

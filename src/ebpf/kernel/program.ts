@@ -6,7 +6,7 @@ import { DslError } from '../errors.ts';
 import type { Backend } from '../ir/compile.ts';
 import { CallSite } from '../source-location.ts';
 import { attr, attribute } from '../sys/attr.ts';
-import { commandError, objectInfo, openById, openCommand, tryCommand } from '../sys/bpf.ts';
+import { adopt, commandError, objectInfo, openById, openCommand, tryCommand } from '../sys/bpf.ts';
 import type { Descriptor } from '../sys/descriptor.ts';
 import { addressOf } from '../sys/libc.ts';
 import { ProgramType } from '../uapi/constants.gen.ts';
@@ -112,9 +112,11 @@ export class Program implements Disposable {
     return Program.#adopt(openById('PROG_GET_FD_BY_ID', id));
   }
 
-  static #adopt(descriptor: Descriptor): Program {
-    const { name, instructions } = readProgramInfo(descriptor.fd, 'program');
-    return new Program(descriptor, name, instructions, new Map(), []);
+  static #adopt(opened: Descriptor): Program {
+    return adopt(opened, (descriptor) => {
+      const { name, instructions } = readProgramInfo(descriptor.fd, 'program');
+      return new Program(descriptor, name, instructions, new Map(), []);
+    });
   }
 
   get fd(): number {

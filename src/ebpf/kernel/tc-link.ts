@@ -61,6 +61,11 @@ export class TcLink implements Disposable {
     command('LINK_UPDATE', attributes, `replace the program of a link by ${program.name}`);
   }
 
+  /** Takes the program off the interface now, though the link object lives on. */
+  detach(): void {
+    command('LINK_DETACH', attribute(attr.descriptor, { fd: this.fd }), 'detach link');
+  }
+
   pin(path: string): void {
     pinObject(this.fd, path, 'link');
   }

@@ -1,6 +1,6 @@
 import { SyscallError } from '../errors.ts';
 import { attr, attribute } from '../sys/attr.ts';
-import { command, commandError, objectInfo, openById, tryCommand } from '../sys/bpf.ts';
+import { adopt, command, commandError, objectInfo, openById, tryCommand } from '../sys/bpf.ts';
 import { Descriptor } from '../sys/descriptor.ts';
 import { interfaceIndex } from '../sys/libc.ts';
 import { readInterface } from '../sys/link-state.ts';
@@ -75,11 +75,13 @@ export class XdpLink implements Disposable {
     return XdpLink.#adopt(openById('LINK_GET_FD_BY_ID', id));
   }
 
-  static #adopt(descriptor: Descriptor): XdpLink {
-    const { interfaceIndex: index, programId } = readLinkInfo(descriptor.fd);
-    if (index === 0) return new XdpLink(descriptor, undefined);
-    const { xdp } = readInterface(index);
-    return new XdpLink(descriptor, xdp.native === programId ? 'native' : 'generic');
+  static #adopt(opened: Descriptor): XdpLink {
+    return adopt(opened, (descriptor) => {
+      const { interfaceIndex: index, programId } = readLinkInfo(descriptor.fd);
+      if (index === 0) return new XdpLink(descriptor, undefined);
+      const { xdp } = readInterface(index);
+      return new XdpLink(descriptor, xdp.native === programId ? 'native' : 'generic');
+    });
   }
 
   get fd(): number {
@@ -88,6 +90,11 @@ export class XdpLink implements Disposable {
 
   get info(): XdpLinkInfo {
     return readLinkInfo(this.fd);
+  }
+
+  /** 0 once the interface is gone. */
+  get interfaceIndex(): number {
+    return this.info.interfaceIndex;
   }
 
   get programId(): number {

@@ -2,6 +2,7 @@ import { SyscallError } from '../errors.ts';
 import { BpfCommand } from '../uapi/constants.gen.ts';
 import { attr, attribute } from './attr.ts';
 import { Descriptor } from './descriptor.ts';
+import { faultOf } from './fault.ts';
 import { addressOf, bpf, type Result, withSignalsBlocked } from './libc.ts';
 
 export type CommandName = keyof typeof BpfCommand;
@@ -31,6 +32,8 @@ export function commandError(command: CommandName, what: string, errno: string, 
 const BROKEN_OFF_BY_SIGNALS: ReadonlySet<CommandName> = new Set<CommandName>(['PROG_LOAD', 'PROG_TEST_RUN']);
 
 export function tryCommand(command: CommandName, attributes: Buffer): Result {
+  const errno = faultOf(command);
+  if (errno !== undefined) return { ok: false, errno };
   const run = (): Result => bpf(BpfCommand[command], attributes);
   return BROKEN_OFF_BY_SIGNALS.has(command) ? withSignalsBlocked(run) : run();
 }
@@ -40,6 +43,16 @@ export function command(name: CommandName, attributes: Buffer, what: string): nu
   const result = tryCommand(name, attributes);
   if (!result.ok) throw commandError(name, what, result.errno);
   return result.value;
+}
+
+/** Makes an object of a descriptor that was just opened; where that fails, the descriptor is closed. */
+export function adopt<T>(descriptor: Descriptor, make: (descriptor: Descriptor) => T): T {
+  try {
+    return make(descriptor);
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /** Runs a command that opens a descriptor. */

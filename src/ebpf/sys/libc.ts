@@ -1,6 +1,7 @@
 /** The one door to the C library. Nothing else imports koffi. Pointers are Buffers, or addresses as bigint. */
 import { constants } from 'node:os';
 import koffi from 'koffi';
+import { faultOf } from './fault.ts';
 
 const libc = koffi.load(null);
 
@@ -84,6 +85,8 @@ export class Mapping implements Disposable {
   }
 
   static map(fd: number, length: number, offset: number, protection: number): Mapping | { errno: string } {
+    const fault = faultOf('mmap');
+    if (fault !== undefined) return { errno: fault };
     const MAP_SHARED = 1;
     const address = mmapFunction(null, length, protection, MAP_SHARED, fd, offset) as bigint;
     if (BigInt.asIntN(64, address) === -1n) {
