@@ -10,19 +10,18 @@ export interface SourceLocation {
   readonly column: number;
 }
 
-/** How deep inside the toolkit an instruction may be emitted below the author's frame: nearly always, and at most. */
-const FEW_FRAMES = 8;
-const MAX_FRAMES = 30;
+/** How deep inside the toolkit an instruction may be emitted below the author's frame: nearly always, mostly otherwise, and at most. */
+const DEPTHS = [8, 14, 30];
 
 /** Where the author called the toolkit. Mapping a place to TypeScript is dear, so it waits until somebody asks. */
 export class CallSite {
-  readonly #frame: NodeJS.CallSite | undefined;
+  #frame: NodeJS.CallSite | undefined;
   #location: SourceLocation | undefined;
 
   constructor() {
     const { stackTraceLimit, prepareStackTrace } = Error;
     Error.prepareStackTrace = keepFrames;
-    this.#frame = authorsFrame(FEW_FRAMES) ?? authorsFrame(MAX_FRAMES);
+    for (const depth of DEPTHS) if ((this.#frame = authorsFrame(depth))) break;
     Error.prepareStackTrace = prepareStackTrace;
     Error.stackTraceLimit = stackTraceLimit;
   }

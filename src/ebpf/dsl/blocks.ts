@@ -50,7 +50,8 @@ export class BuilderCore<R> {
     const [thenBlock, otherBlock] = [emitter.block(), emitter.block()];
     const reachable = emitter.reachable;
     const states = emitter.states.map((state) => state.save());
-    emitter.branch(test, thenBlock, otherBlock);
+    const line = emitter.line();
+    emitter.onLine(() => emitter.branch(test, thenBlock, otherBlock), line);
 
     if (openThen) {
       // The other way leaves, so it can come first in the text and the values of this one stay in scope.
@@ -78,7 +79,7 @@ export class BuilderCore<R> {
       emitter.scoped(() => {
         this.finish(body());
       });
-      join.arrive([]);
+      emitter.onLine(() => join.arrive([]), line);
     };
     run(thenBlock, then);
     run(otherBlock, otherwise ?? ((): void => {}));

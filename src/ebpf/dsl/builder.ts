@@ -109,7 +109,7 @@ export class Builder<R> {
     const set = (): void => {
       result.set(whenTrue);
     };
-    this.#core.either(test, set, undefined);
+    this.#emitter.onLine(() => this.#core.either(test, set, undefined));
     return new Int(
       this.#emitter,
       whenFalse.width,
@@ -218,6 +218,7 @@ export class Builder<R> {
     requireKind(ring, 'record in');
     const emitter = this.#emitter;
     const dst = emitter.vreg();
+    const line = emitter.line();
     const args = [emitter.mapPointer(ring), BigInt(type.size), 0n];
     emitter.emit({ op: 'call', helper: helpers.ringbuf_reserve.id, args, dst, note: `reserve in ${ring.name}` });
     const memory = (): Memory => this.#memory(ring.name, dst, 0);
@@ -231,19 +232,18 @@ export class Builder<R> {
             });
           },
         );
-        emitter.emit({
-          op: 'call',
-          helper: helpers.ringbuf_submit.id,
-          args: [dst, 0n],
-          note: `submit to ${ring.name}`,
-        });
+        const args = [dst, 0n];
+        const note = `submit to ${ring.name}`;
+        emitter.onLine(() => emitter.emit({ op: 'call', helper: helpers.ringbuf_submit.id, args, note }), line);
       },
       none: () => {
-        this.lookup(ring.lost, 0).match({
-          some: (lost) => {
-            lost.ref('value').add(1);
-          },
-        });
+        emitter.onLine(() => {
+          this.lookup(ring.lost, 0).match({
+            some: (lost) => {
+              lost.ref('value').add(1);
+            },
+          });
+        }, line);
       },
     });
   }
@@ -376,7 +376,7 @@ export class Builder<R> {
   }
 
   #withKey<K extends Type>(map: MapSpec<K>, key: ElementOf<K>, use: (pointer: Operand) => void): void {
-    this.#inFrame(map.key!, key, `${map.name} key`, use);
+    this.#emitter.onLine(() => this.#inFrame(map.key!, key, `${map.name} key`, use));
   }
 
   /** Puts a value into the frame for the time of one call. */

@@ -87,6 +87,8 @@ export class Emitter {
   changesPacket = false;
   /** How many ways out of the program, and of the inlines and loops around this place, were emitted so far. */
   leaves = 0;
+  /** The author's line that is being emitted, where it was looked for already: finding it costs more than all else that emitting does. */
+  #line: CallSite | undefined;
 
   constructor(name: string, signature: Signature, context: ProgramContext) {
     this.context = context;
@@ -115,12 +117,28 @@ export class Emitter {
     return this.fn.nextVReg++;
   }
 
+  /** The author's line, from here on. */
+  line(): CallSite {
+    return this.#line ?? new CallSite();
+  }
+
+  /** Runs what emits for one line of the author, and none of the author's blocks; the line is looked for once. */
+  onLine<T>(body: () => T, line = this.line()): T {
+    const before = this.#line;
+    this.#line = line;
+    try {
+      return body();
+    } finally {
+      this.#line = before;
+    }
+  }
+
   emit(op: Op): void {
     this.emitInto(this.#current, op);
   }
 
   emitInto(block: Block, op: Op): void {
-    block.ops.push(op.site ? op : { ...op, site: new CallSite() });
+    block.ops.push(op.site ? op : { ...op, site: this.#line ?? new CallSite() });
   }
 
   /** A block that is not placed yet. */
@@ -136,7 +154,7 @@ export class Emitter {
   }
 
   #terminate(end: Terminator): void {
-    this.#current.end = end.site ? end : { ...end, site: new CallSite() };
+    this.#current.end = end.site ? end : { ...end, site: this.#line ?? new CallSite() };
   }
 
   jump(to: Block): void {
@@ -235,7 +253,7 @@ export class Emitter {
 
   /** Registers what has to be used before the program ends. */
   expectUse(what: string): Pending {
-    const pending: Pending = { site: new CallSite(), what };
+    const pending: Pending = { site: this.line(), what };
     this.#pending.add(pending);
     return pending;
   }

@@ -33,6 +33,7 @@ export function emitLoop<R>(
     throw new DslError(`loop ${String(times)} times: give a whole number from 1 on`, new CallSite().location);
   }
   const { emitter } = core;
+  const line = emitter.line();
   const reachable = emitter.reachable;
   const leaveRound = emitter.states.map((state) => state.enterLoop());
   const atHead = emitter.states.map((state) => state.save());
@@ -43,7 +44,7 @@ export function emitLoop<R>(
   const left = new Set<IrBlock>();
   emitter.looped((leaving) => {
     const [head, latch] = [emitter.block(), emitter.block()];
-    emitter.jump(head);
+    emitter.onLine(() => emitter.jump(head), line);
     emitter.place(head, reachable);
     const leaveTo = (target: IrBlock): Exited => {
       leaving();
@@ -56,7 +57,7 @@ export function emitLoop<R>(
       return new Exited();
     };
     const leaveIf = (target: IrBlock, condition: Condition): void => {
-      core.either(condition.consume(emitter), () => leaveTo(target), undefined);
+      emitter.onLine(() => core.either(condition.consume(emitter), () => leaveTo(target), undefined));
     };
     emitter.scoped(() => {
       const round = new Int(emitter, 32, counter.operand(), BigInt(times - 1));
@@ -71,11 +72,13 @@ export function emitLoop<R>(
       };
       core.finish(body(round, control));
     });
-    leaveTo(latch);
-    emitter.place(latch, left.has(latch));
-    counter.set(counter.add(1));
-    const again = counter.lt(times);
-    emitter.branch(again.consume(emitter), head, done);
+    emitter.onLine(() => {
+      leaveTo(latch);
+      emitter.place(latch, left.has(latch));
+      counter.set(counter.add(1));
+      const again = counter.lt(times);
+      emitter.branch(again.consume(emitter), head, done);
+    }, line);
   });
   emitter.place(done, left.size > 0);
   emitter.states.forEach((state, index) => {

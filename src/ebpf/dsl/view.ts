@@ -172,7 +172,7 @@ function viewClass(type: Struct): new (memory: Memory) => object {
       this[MEMORY] = memory;
     }
     set(values: Record<string, unknown>): void {
-      writeType(this[MEMORY], type, values);
+      this[MEMORY].emitter.onLine(() => writeType(this[MEMORY], type, values));
     }
     read(): unknown {
       return snapshot(this[MEMORY], type);

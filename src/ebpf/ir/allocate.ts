@@ -7,9 +7,19 @@
 import type { Instruction } from '../asm/instruction.ts';
 import { DslError } from '../errors.ts';
 import { FIRST_VREG } from './ir.ts';
-import { liveOut } from './liveness.ts';
+import { liveOut, Summary } from './liveness.ts';
 import { colour, type InterferenceGraph } from './colour.ts';
-import { blockInstructions, effects, endSuccessors, isMove, type MachineFunction, renameRegisters } from './machine.ts';
+import { EdgeList, NOBODY, OrderedSet } from './interference.ts';
+import {
+  blockInstructions,
+  type Effects,
+  effects,
+  endSuccessors,
+  isMove,
+  type MachineBlock,
+  type MachineFunction,
+  renameRegisters,
+} from './machine.ts';
 import { spill } from './spill.ts';
 
 /** A register's spilling price: each access counts ten times more a loop. */
@@ -17,19 +27,48 @@ function accessWeight(depth: number): number {
   return 10 ** Math.min(depth, 6);
 }
 
-function liveAtEnds(fn: MachineFunction): Map<number, Set<number>> {
+/** A block's instructions with what each reads and writes. */
+interface Scanned {
+  readonly block: MachineBlock;
+  readonly insns: readonly Instruction[];
+  readonly effects: readonly Effects[];
+}
+
+function scan(block: MachineBlock): Scanned {
+  const insns = blockInstructions(block);
+  return { block, insns, effects: insns.map(effects) };
+}
+
+function liveAtEnds(blocks: readonly Scanned[], registers: number): Map<number, number[]> {
+  const summary = new Summary(registers);
   return liveOut(
-    fn.blocks.map((block) => {
-      const uses = new Set<number>();
-      const defs = new Set<number>();
-      for (const insn of blockInstructions(block)) {
-        const effect = effects(insn);
-        for (const use of effect.uses) if (!defs.has(use)) uses.add(use);
-        for (const def of effect.defs) defs.add(def);
+    blocks.map(({ block, effects: all }) => {
+      summary.begin();
+      for (const { uses, defs } of all) {
+        uses.forEach(summary.use);
+        defs.forEach(summary.def);
       }
-      return { id: block.id, uses, defs, successors: endSuccessors(block.end) };
+      return { id: block.id, successors: endSuccessors(block.end), ...summary.end() };
     }),
   );
+}
+
+/** How many numbers a graph of these blocks takes at most. */
+function countRegisters(blocks: readonly Scanned[], nextVReg: number): number {
+  const seen = new Uint8Array(nextVReg);
+  let count = FIRST_VREG;
+  const see = (register: number): void => {
+    if (register < FIRST_VREG || seen[register]) return;
+    seen[register] = 1;
+    count++;
+  };
+  for (const { effects: all } of blocks) {
+    for (const { uses, defs } of all) {
+      uses.forEach(see);
+      defs.forEach(see);
+    }
+  }
+  return count;
 }
 
 /** A graph whose nodes are numbered by what is alive at all: r0-r9 keep their numbers, the others follow from FIRST_VREG on. */
@@ -40,6 +79,8 @@ interface NumberedGraph {
 }
 
 function buildGraph(fn: MachineFunction, unspillable: ReadonlySet<number>): NumberedGraph {
+  const blocks = fn.blocks.map(scan);
+  const size = countRegisters(blocks, fn.nextVReg);
   const registers = Array.from({ length: FIRST_VREG }, (_, register) => register);
   const numbers = new Int32Array(fn.nextVReg);
   const spillCost: number[] = [];
@@ -51,11 +92,12 @@ function buildGraph(fn: MachineFunction, unspillable: ReadonlySet<number>): Numb
     }
     return numbers[register]!;
   };
-  const edges: number[] = [];
+  const edges = new EdgeList(size);
   const moves: [number, number][] = [];
-  const live = liveAtEnds(fn);
-  for (const block of fn.blocks) {
-    const alive = new Set<number>();
+  const live = liveAtEnds(blocks, fn.nextVReg);
+  const alive = new OrderedSet(size);
+  for (const { block, insns, effects: all } of blocks) {
+    alive.clear();
     for (const register of live.get(block.id)!) alive.add(numberOf(register));
     const weight = accessWeight(block.depth);
     const access = (register: number): number => {
@@ -63,10 +105,9 @@ function buildGraph(fn: MachineFunction, unspillable: ReadonlySet<number>): Numb
       if (number >= FIRST_VREG) spillCost[number]! += unspillable.has(register) ? Infinity : weight;
       return number;
     };
-    const insns = blockInstructions(block);
     for (let index = insns.length - 1; index >= 0; index--) {
       const insn = insns[index]!;
-      const { uses, defs } = effects(insn);
+      const { uses, defs } = all[index]!;
       if (isMove(insn)) {
         alive.delete(numberOf(insn.src));
         if (insn.dst !== insn.src) moves.push([numberOf(insn.dst), numberOf(insn.src)]);
@@ -74,13 +115,13 @@ function buildGraph(fn: MachineFunction, unspillable: ReadonlySet<number>): Numb
       for (const def of defs) alive.add(numberOf(def));
       for (const def of defs) {
         const number = access(def);
-        for (const other of alive) if (other !== number) edges.push(number, other);
+        for (let other = alive.first; other !== NOBODY; other = alive.after(other)) edges.add(number, other);
       }
       for (const def of defs) alive.delete(numberOf(def));
       for (const use of uses) alive.add(access(use));
     }
   }
-  return { graph: { edges, moves, size: registers.length, spillCost }, registers };
+  return { graph: { edges: edges.pairs, moves, size: registers.length, spillCost }, registers };
 }
 
 /** Gives every virtual register one of r0-r9, spilling to the frame where they do not suffice, and drops copies to self. */

@@ -1,5 +1,5 @@
-import { type IrFunction, isPure, type Op, opDef, opUses, successors, type Terminator } from './ir.ts';
-import { liveOut } from './liveness.ts';
+import { eachUse, type IrFunction, isPure, type Op, opDef, successors } from './ir.ts';
+import { liveOut, Summary } from './liveness.ts';
 
 /** Removes operations whose result nobody reads and that have no other effect. Returns whether any went. */
 export function removeDeadCode(fn: IrFunction): boolean {
@@ -9,70 +9,76 @@ export function removeDeadCode(fn: IrFunction): boolean {
 
 /** Removes what no effect and no decision comes to need, however long the chain of values is. */
 function removeUnneeded(fn: IrFunction): boolean {
-  const makers = new Map<number, Op[]>();
-  const needed = new Set<number>();
+  /** By register. */
+  const makers: (Op[] | undefined)[] = Array.from({ length: fn.nextVReg });
+  const needed = new Uint8Array(fn.nextVReg);
   const waiting: number[] = [];
-  const need = (op: Op | Terminator): void => {
-    for (const register of opUses(op)) {
-      if (needed.has(register)) continue;
-      needed.add(register);
-      waiting.push(register);
-    }
+  const need = (register: number): void => {
+    if (needed[register]) return;
+    needed[register] = 1;
+    waiting.push(register);
   };
   for (const block of fn.blocks) {
     for (const op of block.ops) {
       const def = opDef(op);
-      if (def === undefined || !isPure(op)) need(op);
-      else if (makers.get(def)?.push(op) === undefined) makers.set(def, [op]);
+      if (def === undefined || !isPure(op)) eachUse(op, need);
+      else if (makers[def]?.push(op) === undefined) makers[def] = [op];
     }
-    if (block.end) need(block.end);
+    if (block.end) eachUse(block.end, need);
   }
   for (let register = waiting.pop(); register !== undefined; register = waiting.pop()) {
-    for (const op of makers.get(register) ?? []) need(op);
+    for (const op of makers[register] ?? []) eachUse(op, need);
   }
   let removed = false;
   for (const block of fn.blocks) {
-    const before = block.ops.length;
-    block.ops = block.ops.filter((op) => {
+    const kept = block.ops.filter((op) => {
       const def = opDef(op);
-      return def === undefined || !isPure(op) || needed.has(def);
+      return def === undefined || needed[def] === 1 || !isPure(op);
     });
-    removed ||= block.ops.length < before;
+    if (kept.length === block.ops.length) continue;
+    block.ops = kept;
+    removed = true;
   }
   return removed;
 }
 
 /** Removes what is written again before it is read. */
 function removeUnread(fn: IrFunction): boolean {
+  const summary = new Summary(fn.nextVReg);
   const live = liveOut(
     fn.blocks.map((block) => {
-      const uses = new Set<number>();
-      const defs = new Set<number>();
-      for (const op of [...block.ops, ...(block.end ? [block.end] : [])]) {
-        for (const use of opUses(op)) if (!defs.has(use)) uses.add(use);
-        const def = 'dst' in op ? op.dst : undefined;
-        if (def !== undefined) defs.add(def);
+      summary.begin();
+      for (const op of block.ops) {
+        eachUse(op, summary.use);
+        const def = opDef(op);
+        if (def !== undefined) summary.def(def);
       }
-      return { id: block.id, uses, defs, successors: successors(block.end) };
+      if (block.end) eachUse(block.end, summary.use);
+      return { id: block.id, successors: successors(block.end), ...summary.end() };
     }),
   );
   let removed = false;
-  for (const block of fn.blocks) {
-    const alive = new Set(live.get(block.id));
-    if (block.end) for (const use of opUses(block.end)) alive.add(use);
+  /** Which block a register was last found alive in, counted from 1; 0 where it is dead. */
+  const alive = new Int32Array(fn.nextVReg);
+  fn.blocks.forEach((block, index) => {
+    const here = index + 1;
+    const use = (register: number): void => {
+      alive[register] = here;
+    };
+    live.get(block.id)!.forEach(use);
+    if (block.end) eachUse(block.end, use);
     const kept = [];
-    for (let index = block.ops.length - 1; index >= 0; index--) {
-      const op = block.ops[index]!;
+    for (let at = block.ops.length - 1; at >= 0; at--) {
+      const op = block.ops[at]!;
       const def = opDef(op);
-      if (isPure(op) && def !== undefined && !alive.has(def)) {
-        removed = true;
-        continue;
-      }
-      if (def !== undefined) alive.delete(def);
-      for (const use of opUses(op)) alive.add(use);
+      if (def !== undefined && alive[def] !== here && isPure(op)) continue;
+      if (def !== undefined) alive[def] = 0;
+      eachUse(op, use);
       kept.push(op);
     }
+    if (kept.length === block.ops.length) return;
     block.ops = kept.toReversed();
-  }
+    removed = true;
+  });
   return removed;
 }

@@ -98,42 +98,40 @@ export interface IrFunction {
   nextVReg: number;
 }
 
-/** The registers an operation reads, in order. */
-export function opUses(op: Op | Terminator): VReg[] {
-  return operandsOf(op).filter((operand) => typeof operand === 'number');
-}
-
-function addressBase({ base }: Address): Operand[] {
-  return typeof base === 'number' ? [base] : [];
-}
-
-function operandsOf(op: Op | Terminator): Operand[] {
+/** Tells of each register that an operation reads, in order. */
+export function eachUse(op: Op | Terminator, use: (register: VReg) => void): void {
+  const operand = (given: Operand): void => {
+    if (typeof given === 'number') use(given);
+  };
   switch (op.op) {
     case 'mov':
     case 'truncate':
-      return [op.src];
+      return operand(op.src);
     case 'alu':
     case 'branch':
-      return [op.a, op.b];
+      operand(op.a);
+      return operand(op.b);
     case 'swap':
-      return [op.a];
+      return use(op.a);
     case 'load':
-      return addressBase(op.from);
+      if (typeof op.from.base === 'number') use(op.from.base);
+      return;
     case 'store':
-      return [...addressBase(op.to), op.src];
     case 'atomic':
-      return [...addressBase(op.to), op.src, ...(op.expected === undefined ? [] : [op.expected])];
+      if (typeof op.to.base === 'number') use(op.to.base);
+      operand(op.src);
+      if (op.op === 'atomic' && op.expected !== undefined) operand(op.expected);
+      return;
     case 'call':
     case 'kernelCall':
     case 'invoke':
-      return [...op.args];
+      return op.args.forEach(operand);
     case 'exit':
-      return [op.value];
+      return operand(op.value);
     case 'frame':
     case 'map':
     case 'mapValue':
     case 'jump':
-      return [];
   }
 }
 
@@ -147,27 +145,43 @@ export function isPure(op: Op): boolean {
   return !(op.op === 'store' || op.op === 'atomic' || op.op === 'call' || op.op === 'kernelCall' || op.op === 'invoke');
 }
 
-/** The same operation with its read operands replaced; addresses keep registers only. */
+/** The same operation with its read operands replaced, the operation itself where none is; addresses keep registers only. */
 export function mapUses<T extends Op | Terminator>(op: T, replace: (operand: Operand) => Operand): T {
   const register = (operand: VReg): VReg => {
     const replaced = replace(operand);
     return typeof replaced === 'number' ? replaced : operand;
   };
-  const address = (at: Address): Address => (typeof at.base === 'number' ? { ...at, base: register(at.base) } : at);
+  const address = (at: Address): Address => {
+    if (typeof at.base !== 'number') return at;
+    const base = register(at.base);
+    return base === at.base ? at : { ...at, base };
+  };
   switch (op.op) {
-    case 'mov':
-      return { ...op, src: replace(op.src) };
-    case 'truncate':
-      return { ...op, src: register(op.src) };
+    case 'mov': {
+      const src = replace(op.src);
+      return src === op.src ? op : { ...op, src };
+    }
+    case 'truncate': {
+      const src = register(op.src);
+      return src === op.src ? op : { ...op, src };
+    }
     case 'alu':
-    case 'branch':
-      return { ...op, a: replace(op.a), b: replace(op.b) };
-    case 'swap':
-      return { ...op, a: register(op.a) };
-    case 'load':
-      return { ...op, from: address(op.from) };
-    case 'store':
-      return { ...op, to: address(op.to), src: replace(op.src) };
+    case 'branch': {
+      const [a, b] = [replace(op.a), replace(op.b)];
+      return a === op.a && b === op.b ? op : { ...op, a, b };
+    }
+    case 'swap': {
+      const a = register(op.a);
+      return a === op.a ? op : { ...op, a };
+    }
+    case 'load': {
+      const from = address(op.from);
+      return from === op.from ? op : { ...op, from };
+    }
+    case 'store': {
+      const [to, src] = [address(op.to), replace(op.src)];
+      return to === op.to && src === op.src ? op : { ...op, to, src };
+    }
     case 'atomic':
       return {
         ...op,
@@ -179,8 +193,10 @@ export function mapUses<T extends Op | Terminator>(op: T, replace: (operand: Ope
     case 'kernelCall':
     case 'invoke':
       return { ...op, args: op.args.map(replace) };
-    case 'exit':
-      return { ...op, value: replace(op.value) };
+    case 'exit': {
+      const value = replace(op.value);
+      return value === op.value ? op : { ...op, value };
+    }
     default:
       return op;
   }

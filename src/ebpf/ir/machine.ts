@@ -59,10 +59,14 @@ const NONE: readonly number[] = [];
 const RESULT: readonly number[] = [0];
 const ARGUMENTS = Array.from({ length: 6 }, (_, count) => CALL_CLOBBERS.slice(1, 1 + count));
 
-const one = (register: number): readonly number[] => (register === FRAME_POINTER ? NONE : [register]);
+/** Lists of one register, made once each. */
+const SINGLES: (readonly number[])[] = [];
+
+const alone = (register: number): readonly number[] => (SINGLES[register] ??= [register]);
+const one = (register: number): readonly number[] => (register === FRAME_POINTER ? NONE : alone(register));
 const two = (a: number, b: number): readonly number[] => {
   if (a === FRAME_POINTER) return one(b);
-  return b === FRAME_POINTER ? [a] : [a, b];
+  return b === FRAME_POINTER ? alone(a) : [a, b];
 };
 
 /** The registers that an instruction reads and writes, the hidden ones included; r10 is left out. */
@@ -71,23 +75,23 @@ export function effects(insn: Instruction): Effects {
   const hasSource = (opcode & Source.REG) !== 0;
   switch (opcode & 0x07) {
     case Class.LD:
-      return { uses: NONE, defs: opcode === LD_IMM64 ? [dst] : NONE };
+      return { uses: NONE, defs: opcode === LD_IMM64 ? alone(dst) : NONE };
     case Class.LDX:
-      return { uses: insn.slot === undefined ? one(src) : NONE, defs: [dst] };
+      return { uses: insn.slot === undefined ? one(src) : NONE, defs: alone(dst) };
     case Class.ST:
       return { uses: insn.slot === undefined ? one(dst) : NONE, defs: NONE };
     case Class.STX: {
       const uses = insn.slot === undefined ? two(dst, src) : one(src);
       if ((opcode & 0xe0) !== Mode.ATOMIC) return { uses, defs: NONE };
       if (insn.imm === Atomic.cmpxchg) return { uses: [...uses, 0], defs: RESULT };
-      return { uses, defs: (insn.imm & Atomic.FETCH) === 0 ? NONE : [src] };
+      return { uses, defs: (insn.imm & Atomic.FETCH) === 0 ? NONE : alone(src) };
     }
     case Class.ALU:
     case Class.ALU64: {
       const operation = opcode & 0xf0;
-      if (operation === Alu.mov) return { uses: hasSource ? one(src) : NONE, defs: [dst] };
-      if (operation === Alu.neg || operation === Alu.end) return { uses: [dst], defs: [dst] };
-      return { uses: hasSource ? two(dst, src) : [dst], defs: [dst] };
+      if (operation === Alu.mov) return { uses: hasSource ? one(src) : NONE, defs: alone(dst) };
+      if (operation === Alu.neg || operation === Alu.end) return { uses: alone(dst), defs: alone(dst) };
+      return { uses: hasSource ? two(dst, src) : alone(dst), defs: alone(dst) };
     }
     default:
       if (isCall(insn)) return { uses: ARGUMENTS[insn.parameters ?? 0]!, defs: CALL_CLOBBERS };

@@ -2,11 +2,11 @@ import { DslError } from '../errors.ts';
 import {
   type Address,
   type Block,
+  eachUse,
   FIRST_VREG,
   type IrFunction,
   type Op,
   opDef,
-  opUses,
   successors,
   type Terminator,
   type VReg,
@@ -158,19 +158,36 @@ class Verifier {
     const numbers = new Map<VReg, number>();
     const firsts: { block: Block; op: Op | Terminator; register: VReg }[] = [];
     const written = new Map<Block, VReg[]>();
+    const read = (block: Block, op: Op | Terminator, register: VReg): void => {
+      if (!numbers.has(register)) numbers.set(register, numbers.size);
+      firsts.push({ block, op, register });
+    };
+    /** The block, counted from 1, that a register was last met in. */
+    const known: number[] = [];
+    let round = 0;
     for (const block of reached) {
-      const here = new Set<VReg>(block === this.#fn.blocks[0] ? this.#fn.params : []);
-      for (const op of [...block.ops, block.end!]) {
-        for (const register of opUses(op)) {
-          if (here.has(register)) continue;
-          here.add(register); // once a block is enough
-          if (!numbers.has(register)) numbers.set(register, numbers.size);
-          firsts.push({ block, op, register });
-        }
-        const def = op.op === 'jump' || op.op === 'branch' || op.op === 'exit' ? undefined : opDef(op);
-        if (def !== undefined) here.add(def);
+      round++;
+      const here: VReg[] = [];
+      const write = (register: VReg): void => {
+        if (known[register] === round) return;
+        known[register] = round;
+        here.push(register);
+      };
+      if (block === this.#fn.blocks[0]) this.#fn.params.forEach(write);
+      for (const op of block.ops) {
+        eachUse(op, (register) => {
+          if (known[register] !== round) read(block, op, register);
+          write(register); // once a block is enough
+        });
+        const def = opDef(op);
+        if (def !== undefined) write(def);
       }
-      written.set(block, [...here]);
+      const end = block.end!;
+      eachUse(end, (register) => {
+        if (known[register] !== round) read(block, end, register);
+        write(register);
+      });
+      written.set(block, here);
     }
     const entry = reached[0]!;
     const words = Math.ceil(numbers.size / 32);
