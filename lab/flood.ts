@@ -1,3 +1,4 @@
+import { UsageError } from '../src/cli/exit-status.ts';
 import { PolicyError } from '../src/policy/policy-error.ts';
 import { interfaceIndex, Program, readInterface, XdpLink } from '../src/ebpf/index.ts';
 import {
@@ -109,7 +110,7 @@ export function flood({ rate, sources, seconds, target = server.ipv4, port = 80,
   if (!(rate >= 1 && rate <= 100_000_000))
     throw new PolicyError('--rate', `flood at ${String(rate)}/s: from 1 to 100,000,000 is allowed`);
   const netns = namespaceOf(client, lab);
-  if (!netns.exists) throw new Error('flood: the lab is not up; run seawall lab up');
+  if (!netns.exists) throw new UsageError('lab flood: the lab is not up; run seawall lab up');
   const template = floodFrame({ mac: server.mac, address: target, port }, client.mac);
   const there = namespaceOf(server, lab);
   using receiver = there.run(() => new Receiver());

@@ -1,10 +1,10 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
 import { Command } from 'commander';
 import { FileError, FileLimit, readRegularFile } from '../engine/regular-file.ts';
 import { Replay, type Replayed } from '../tools/replay.ts';
-import { type CapturedPacket, CaptureError, pcapngHeader, pcapngPacket, readCapture } from '../net/capture.ts';
+import { type CapturedPacket, CaptureError, readCapture } from '../net/capture.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
 import { printRaw } from './output.ts';
+import { PacketFile } from './packet-file.ts';
 import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
 
 interface ReplayOptions extends PolicyOptions {
@@ -55,17 +55,16 @@ function replay(path: string, options: ReplayOptions): void {
   const { policy } = policyOf(options);
   const packets = namingFile(path, () => openCapture(path));
   using replayed = new Replay(policy);
-  const dropped = options.writeDropped === undefined ? undefined : openSync(options.writeDropped, 'w');
+  using dropped = options.writeDropped === undefined ? undefined : new PacketFile(options.writeDropped);
   const totals: Record<string, Record<string, number>> = {};
   let piece = '';
   try {
-    if (dropped !== undefined) writeSync(dropped, pcapngHeader());
     namingFile(path, () => {
       for (const packet of packets) {
         const result = replayed.run(packet);
         const group = (totals[result.verdict] ??= {});
         group[result.reason] = (group[result.reason] ?? 0) + 1;
-        if (dropped !== undefined && result.verdict === 'drop') writeSync(dropped, pcapngPacket(packet));
+        if (result.verdict === 'drop') dropped?.add(packet);
         piece += `${options.json ? jsonLine(result) : textLine(result)}\n`;
         if (piece.length < PIECE) continue;
         printRaw(piece);
@@ -74,7 +73,6 @@ function replay(path: string, options: ReplayOptions): void {
     });
   } finally {
     printRaw(piece);
-    if (dropped !== undefined) closeSync(dropped);
   }
   const text = Object.entries(totals).map(([verdict, byReason]) => {
     const list = Object.entries(byReason).map(([reason, count]) => `${reason} ${count.toLocaleString('en')}`);

@@ -77,14 +77,12 @@ async function printVerdicts(protection: ProtectedInterface, options: RunOptions
 type End = 'stopped' | 'gone' | 'moved';
 
 /** Prints until a signal comes or the interface goes. */
-async function watch(protection: ProtectedInterface, options: RunOptions): Promise<End> {
+async function watch(protection: ProtectedInterface, options: RunOptions, stopped: Promise<'stopped'>): Promise<End> {
   let end!: (how: End) => void;
   const ended = new Promise<End>((resolve) => {
     end = resolve;
   });
-  using _signals = new UntilStopped(() => {
-    end('stopped');
-  });
+  void stopped.then(end);
   const reload = (): void => {
     try {
       const { input, policy } = policyOf(options);
@@ -96,7 +94,13 @@ async function watch(protection: ProtectedInterface, options: RunOptions): Promi
       complain(`seawall: reload: ${error instanceof Error ? error.message : String(error)}`);
     }
   };
-  process.on('SIGHUP', reload);
+  // Signals that come while a policy is put into force are one reload, which begins after the last of them.
+  let asked: NodeJS.Immediate | undefined;
+  const hangUp = (): void => {
+    clearImmediate(asked);
+    asked = setImmediate(reload);
+  };
+  process.on('SIGHUP', hangUp);
   let called = protection.interface;
   const check = setInterval(() => {
     if (!protection.attached) {
@@ -122,7 +126,8 @@ async function watch(protection: ProtectedInterface, options: RunOptions): Promi
     const printing = options.log === 'verdicts' ? printVerdicts(protection, options) : undefined;
     return await (printing ? Promise.race([ended, printing.then(() => ended)]) : ended);
   } finally {
-    process.off('SIGHUP', reload);
+    process.off('SIGHUP', hangUp);
+    clearImmediate(asked);
     clearInterval(check);
     clearInterval(summary);
   }
@@ -142,6 +147,16 @@ function interfaceOf(options: RunOptions, policy: Policy): string {
 
 async function run(options: RunOptions): Promise<void> {
   requireRoot('protecting an interface');
+  // From here on a signal waits until the protection stands, and takes it down again: none leaves a half of it behind.
+  let stop!: (how: 'stopped') => void;
+  const stopped = new Promise<'stopped'>((resolve) => {
+    stop = resolve;
+  });
+  using _signals = new UntilStopped(() => {
+    stop('stopped');
+  });
+  // Node would end; what comes until `watch` listens is delivered to it.
+  process.on('SIGHUP', () => {});
   const { input, policy } = policyOf(options);
   if (!options.allowLockOut) guardAgainstLockOut(policy);
   const name = interfaceOf(options, policy);
@@ -159,7 +174,7 @@ async function run(options: RunOptions): Promise<void> {
       "seawall: this mount namespace has a BPF file system of its own (ip netns exec and containers make one): the protection ends with it, even where this process is killed; nsenter --net keeps the host's",
     );
   }
-  const how = await watch(protection, options);
+  const how = await watch(protection, options, stopped);
   const stats = protection.stats();
   print(options, 'totals', stats, totals(stats, protection.policy.dryRun));
   if (how !== 'stopped') {

@@ -1,12 +1,12 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { XdpMode } from '../ebpf/index.ts';
 import { Trace, type TracedFrame, type TraceOptions } from '../tools/trace.ts';
-import { pcapngHeader, pcapngPacket } from '../net/capture.ts';
 import { flagNames } from '../net/headers.ts';
 import { parseFrame } from '../net/parse.ts';
 import { parseCount } from '../policy/units.ts';
+import { checkInterface } from './interface-option.ts';
 import { complain, print } from './output.ts';
+import { PacketFile } from './packet-file.ts';
 import { UntilStopped } from './until-stopped.ts';
 
 interface TraceCommandOptions {
@@ -65,6 +65,7 @@ function text(line: SegmentLine): string {
 export type InPlaceOf = (interfaceName: string) => TraceOptions['inPlaceOf'];
 
 async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promise<void> {
+  checkInterface(options.interface);
   const limit =
     options.count === undefined ? Infinity : parseCount(options.count, '--count', 1, Number.MAX_SAFE_INTEGER);
   using tracer = new Trace(options.interface, {
@@ -72,27 +73,21 @@ async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promis
     mode: options.mode,
     inPlaceOf: inPlaceOf(options.interface),
   });
-  const file = options.write === undefined ? undefined : openSync(options.write, 'w');
+  using file = options.write === undefined ? undefined : new PacketFile(options.write);
   using _signals = new UntilStopped(() => {
     tracer[Symbol.dispose]();
   });
   const why = tracer.fallback === undefined ? '' : ` (${tracer.fallback})`;
   complain(`tracing ${options.interface} in ${tracer.mode} mode${why}`);
   let seen = 0;
-  let lost = 0n;
-  try {
-    if (file !== undefined) writeSync(file, pcapngHeader());
-    for await (const frame of tracer.frames()) {
-      const line = segmentLine(frame);
-      if (!line) continue;
-      print(options.json ? JSON.stringify(line) : text(line));
-      if (file !== undefined) writeSync(file, pcapngPacket(frame));
-      if (++seen >= limit) break;
-    }
-    lost = tracer.lost;
-  } finally {
-    if (file !== undefined) closeSync(file);
+  for await (const frame of tracer.frames()) {
+    const line = segmentLine(frame);
+    if (!line) continue;
+    print(options.json ? JSON.stringify(line) : text(line));
+    file?.add(frame);
+    if (++seen >= limit) break;
   }
+  const { lost } = tracer;
   complain(`${String(seen)} segments${lost > 0n ? `, ${String(lost)} more came too fast to be printed` : ''}`);
 }
 

@@ -85,6 +85,8 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
   ['dry-run = true\ndry-run = false\n', /^p\.toml:2: column \d+: /],
   [`dry-run = "${'x'.repeat(900_000)}"\n`, /^p\.toml:1: dry-run: .{1,200}$/],
   [`${'a'.repeat(900_000)} = 1\n`, /^p\.toml:1: .{1,1100}$/],
+  ['interfaces = ["eth0",\n "../../etc"]\n', /^p\.toml:2: interfaces\.1: .*no slash/],
+  ['interfaces = [""]\n', /^p\.toml:1: interfaces\.0: /],
   ['x = \n', /^p\.toml:1: column 5: /],
 ];
 

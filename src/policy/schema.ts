@@ -1,6 +1,7 @@
 /** What an operator may say, as it stands in a file; every word of it is a key or a value here. */
 import { z } from 'zod';
 import { parseCidr } from '../net/address.ts';
+import { interfaceNameProblem } from '../net/interface-name.ts';
 import { sanityNames } from './sanity.ts';
 import { parseCount, parseDuration, parsePortRange, parseRate } from './units.ts';
 
@@ -15,6 +16,10 @@ function readable(read: (text: string, path: string) => unknown) {
   });
 }
 
+const interfaceName = z.string().superRefine((name, context) => {
+  const problem = interfaceNameProblem(name);
+  if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+});
 const rate = readable(parseRate);
 const duration = readable(parseDuration);
 const cidr = readable((text) => parseCidr(text));
@@ -56,7 +61,7 @@ const service = z.strictObject({
 });
 
 export const policySchema = z.strictObject({
-  interfaces: z.array(z.string().min(1)).optional(),
+  interfaces: z.array(interfaceName).optional(),
   'dry-run': z.boolean().optional(),
   /** Addresses that must never be cut off. */
   management: z.array(cidr).optional(),

@@ -2,15 +2,17 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Netns } from '../../lab/netns.ts';
 import { interfaceIndex, readInterface } from '../../src/ebpf/index.ts';
+import { protectingProcess } from '../../src/engine/instance.ts';
+import { Pins } from '../../src/engine/pins.ts';
 import { ethernet, frame, ipv4, tcp } from '../../src/net/build.ts';
 import { pcapHeader, pcapRecord } from '../../src/net/capture.ts';
 import type { TcpFlag } from '../../src/net/headers.ts';
 import { parseFrame } from '../../src/net/parse.ts';
 import { describeAsRoot } from '../support/as-root.ts';
-import { fetchPage, httpServer, on, Running, seawall, seawallOn } from '../support/cli.ts';
+import { CLI, fetchPage, httpServer, on, Running, seawall, seawallOn } from '../support/cli.ts';
 
 const serverNamespace = new Netns('seawall-server');
 /** Signals every `seawall run` on the server. */
@@ -35,6 +37,9 @@ describe('help and mistakes', () => {
     [['run', '-i', 'eth0', '--port', 'http'], 2, /--port: "http"/],
     [['run', '-i', 'eth0', '--mode', 'fast'], 2, /auto, native, generic/],
     [['nonsense'], 2, /unknown command 'nonsense'/],
+    [['trace', '-i', '../../etc'], 2, /-i: .*no slash/],
+    [['detach', '-i', 'sixteen-bytes-xx'], 2, /-i: .*1 to 15 bytes/],
+    [['run', '-i', 'a b'], 2, /-i: .*no white space/],
   ])('%j ends with status %i and one line', (args, expected, message) => {
     const { status, stderr } = seawall(...args);
     expect([status, stderr.trim().split('\n').length]).toEqual([expected, 1]);
@@ -54,6 +59,18 @@ describe('help and mistakes', () => {
       expect(stderr.trim().split('\n')).toHaveLength(1);
     }
   });
+});
+
+describeAsRoot('without a lab', () => {
+  it.each([['flood'], ['wait', 'server', '--packets', '1'], ['exec', 'server', '--', 'true']])(
+    'lab %s says so',
+    (...args) => {
+      seawall('lab', 'down');
+      const { status, stderr } = seawall('lab', ...args);
+      expect(status).toBe(2);
+      expect(stderr).toMatch(/^seawall: .*the lab is not up; run seawall lab up\n$/);
+    },
+  );
 });
 
 describeAsRoot('in the lab', () => {
@@ -246,6 +263,114 @@ describeAsRoot('in the lab', () => {
     hangUp();
     await run.until(/in force/);
     expect(fetchPage()).toBe(false);
+  });
+
+  it('takes a storm of SIGHUPs as a few reloads, the last of which is in force', async () => {
+    const file = join(directory, 'storm.toml');
+    writeFileSync(file, 'dry-run = true\n');
+    await using run = Running.seawallOn('server', 'run', '-i', 'eth0', '-c', file, '--json');
+    await run.until(/"attached"/);
+    const pid = Number(serverNamespace.run(() => protectingProcess('eth0')));
+    for (let count = 0; count < 500; count++) process.kill(pid, 'SIGHUP');
+    writeFileSync(file, 'dry-run = false\n');
+    process.kill(pid, 'SIGHUP');
+    await run.until(/"reloaded".*dry-run = false/);
+    expect(await run.stop()).toBe(0);
+    expect(run.output.match(/"reloaded"/g)!.length).toBeLessThan(50);
+  });
+
+  it.each<[string, () => boolean]>([
+    ['has said that it protects', () => serverNamespace.run(() => protectingProcess('eth0') !== undefined)],
+    ['has pinned', () => serverNamespace.run(() => new Pins('eth0').exist)],
+    ['is attached', () => Object.keys(attached()).length > 0],
+  ])('stopped during its start, once it %s, it leaves nothing', async (_, reached) => {
+    await using run = Running.seawallOn('server', 'run', '-i', 'eth0');
+    await vi.waitUntil(reached, { timeout: 20_000, interval: 1 });
+    signalRuns('SIGTERM');
+    expect(await run.ended()).toBe(0);
+    expect(attached()).toEqual({});
+    serverNamespace.run(() => {
+      expect(new Pins('eth0').exist).toBe(false);
+      expect(protectingProcess('eth0')).toBeUndefined();
+    });
+  });
+
+  it('prints no more where its reader went away, and protects on', async () => {
+    const script = `"$0" "$1" run -i eth0 --challenge off --log verdicts | head -1`;
+    await using run = new Running(process.execPath, [
+      CLI,
+      'lab',
+      'exec',
+      'server',
+      '--',
+      'bash',
+      '-c',
+      script,
+      process.execPath,
+      CLI,
+    ]);
+    await run.until(/protecting eth0/);
+    await using _http = await httpServer();
+    expect(fetchPage()).toBe(true);
+    await run.until(/the protection goes on, and prints nothing more/);
+    expect(fetchPage()).toBe(true);
+    expect(attached()).not.toEqual({});
+    signalRuns('SIGTERM');
+    await run.ended();
+    expect(attached()).toEqual({});
+    expect(run.output).not.toMatch(/^ {4}at /m);
+  });
+
+  it.each(['> /dev/full', '>&-'])('runs with its output %s, and says so at most once', async (redirection) => {
+    const script = `exec "$0" "$1" run -i eth0 ${redirection}`;
+    await using run = new Running(process.execPath, [
+      CLI,
+      'lab',
+      'exec',
+      'server',
+      '--',
+      'bash',
+      '-c',
+      script,
+      process.execPath,
+      CLI,
+    ]);
+    await vi.waitUntil(() => Object.keys(attached()).length > 0, { timeout: 20_000 });
+    signalRuns('SIGTERM');
+    expect(await run.ended()).toBe(0);
+    expect(attached()).toEqual({});
+    expect(run.output.match(/standard output/g) ?? []).toHaveLength(redirection === '>&-' ? 0 : 1);
+    expect(run.output).not.toMatch(/^ {4}at /m);
+  });
+
+  it('takes no harm from an SSH_CONNECTION that names no address', async () => {
+    const file = join(directory, 'deny.toml');
+    writeFileSync(file, '[lists]\ndeny = ["10.0.0.0/8"]\n');
+    const script = `SSH_CONNECTION="UNKNOWN 65535 UNKNOWN 65535" exec "$0" "$1" run -i eth0 -c ${file}`;
+    await using run = new Running(process.execPath, [
+      CLI,
+      'lab',
+      'exec',
+      'server',
+      '--',
+      'bash',
+      '-c',
+      script,
+      process.execPath,
+      CLI,
+    ]);
+    await run.until(/protecting eth0/);
+  });
+
+  it.each([
+    ['trace', ['trace', '-i', 'eth0', '-w', '/proc/version']],
+    ['trace', ['trace', '-i', 'eth0', '-w', '/nowhere/file\nname']],
+    ['trace', ['trace', '-i', 'eth0', '-w', '/dev/full']],
+  ])('%s says in one line that it cannot write a file: %j', (_, args) => {
+    const { status, stderr } = seawallOn('server', ...args);
+    expect(stderr).toMatch(/^seawall: write \/.*: .*\n$/);
+    expect([3, 4]).toContain(status);
+    expect(attached()).toEqual({});
   });
 
   it('traces the handshake of one curl from both sides, and writes what tcpdump reads', async () => {
