@@ -32,6 +32,27 @@ export class CallSite {
   }
 }
 
+/** How many frames of the author's own code are looked at. */
+const AUTHORS_DEPTH = 14;
+
+/** Where the author's code called, the inmost place first, as far out as only the author's code called the author's. */
+export function* authorsCalls(): Generator<SourceLocation> {
+  const { stackTraceLimit, prepareStackTrace } = Error;
+  Error.prepareStackTrace = keepFrames;
+  Error.stackTraceLimit = AUTHORS_DEPTH;
+  const holder: { stack?: NodeJS.CallSite[] } = {};
+  Error.captureStackTrace(holder);
+  const frames = holder.stack ?? [];
+  Error.prepareStackTrace = prepareStackTrace;
+  Error.stackTraceLimit = stackTraceLimit;
+  const first = frames.findIndex((frame) => !isToolkit(frame.getFileName()));
+  if (first < 0) return;
+  for (const frame of frames.slice(first)) {
+    if (isToolkit(frame.getFileName())) return;
+    yield locate(frame);
+  }
+}
+
 const keepFrames = (_error: Error, frames: NodeJS.CallSite[]): NodeJS.CallSite[] => frames;
 
 /** The first of so many frames that is not the toolkit's. */
@@ -118,20 +139,25 @@ function mapToSource(location: SourceLocation): SourceLocation {
   };
 }
 
-const sourceLines = new Map<string, readonly string[]>();
+const sourceFiles = new Map<string, readonly string[]>();
 
-/** The text of one line of a source file, empty where the file is not at hand. */
-export function sourceLine({ file, line }: SourceLocation): string {
-  let lines = sourceLines.get(file);
+/** The lines of a source file, none where the file is not at hand. */
+export function sourceLines(file: string): readonly string[] {
+  let lines = sourceFiles.get(file);
   if (!lines) {
     try {
       lines = readFileSync(file, 'utf8').split('\n');
     } catch {
       lines = []; // the package was shipped without its sources
     }
-    sourceLines.set(file, lines);
+    sourceFiles.set(file, lines);
   }
-  return lines[line - 1] ?? '';
+  return lines;
+}
+
+/** The text of one line of a source file, empty where the file is not at hand. */
+export function sourceLine({ file, line }: SourceLocation): string {
+  return sourceLines(file)[line - 1] ?? '';
 }
 
 /** Three lines of source around a location, with a caret under the column. */

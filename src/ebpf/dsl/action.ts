@@ -1,6 +1,7 @@
 import { DslError } from '../errors.ts';
 import { CallSite } from '../source-location.ts';
 import { XdpActionCode } from '../uapi/constants.gen.ts';
+import { watched } from './dropped-verdict.ts';
 import type { Emitter } from './emitter.ts';
 import { Int } from './int.ts';
 
@@ -25,13 +26,13 @@ export type XdpAction = Action<'XDP', keyof typeof XdpActionCode>;
 const xdpAction = (name: keyof typeof XdpActionCode): XdpAction => new Action('XDP', name, XdpActionCode[name]);
 
 /** REDIRECT sends where a redirecting helper said; return what the helper returned, which tells failures too. */
-export const XDP = {
+export const XDP = watched('XDP', {
   ABORTED: xdpAction('ABORTED'),
   DROP: xdpAction('DROP'),
   PASS: xdpAction('PASS'),
   TX: xdpAction('TX'),
   REDIRECT: xdpAction('REDIRECT'),
-} as const;
+} as const);
 
 /** What an XDP program returns: an action, or one that was computed. */
 export type XdpVerdict = XdpAction | Int<32>;
@@ -42,12 +43,12 @@ export type TcAction = Action<'TC', 'UNSPEC' | 'OK' | 'SHOT' | 'REDIRECT'>;
 const tcAction = (name: TcAction['name'], code: number): TcAction => new Action('TC', name, code);
 
 /** UNSPEC leaves the packet to the programs that come after, and to the stack; REDIRECT sends where a redirecting helper said. */
-export const TC = {
+export const TC = watched('TC', {
   UNSPEC: tcAction('UNSPEC', -1),
   OK: tcAction('OK', 0),
   SHOT: tcAction('SHOT', 2),
   REDIRECT: tcAction('REDIRECT', 7),
-} as const;
+} as const);
 
 /** What a traffic-control program returns: an action, or one that was computed. */
 export type TcVerdict = TcAction | Int<32>;

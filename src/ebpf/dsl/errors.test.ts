@@ -201,6 +201,45 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
       return XDP.PASS;
     },
   ],
+  [
+    'a forgotten return',
+    /drop XDP\.DROP: .* write return in front/,
+    ($) => {
+      $.if($.randomU32().eq(1), () => {
+        // oxlint-disable-next-line no-unused-expressions -- the mistake
+        XDP.DROP;
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a forgotten return in front of a function that gives a verdict',
+    /drop XDP\.DROP: .* write return in front\n[^]*> +\d+ \| +drop\('a'\);/,
+    ($) => {
+      const drop = (_why: string): typeof XDP.DROP => XDP.DROP;
+      const dropIt = (why: string): unknown => {
+        return drop(why);
+      };
+      drop('used').code.toFixed();
+      const kept = [drop('kept'), XDP.PASS, dropIt('kept')];
+      $.if($.randomU32().eq(1), () => {
+        drop('a');
+      });
+      return kept[0];
+    },
+  ],
+  [
+    'a forgotten return in a function',
+    /drop XDP\.TX: /,
+    ($) => {
+      const fn = func('forgetful', [32], 32, () => {
+        // oxlint-disable-next-line no-unused-expressions -- the mistake
+        XDP.TX;
+        return 0;
+      });
+      return $.invoke(fn, 1);
+    },
+  ],
   ['an action made by hand', /a value of type object is not a verdict/, () => ({ kind: 'XDP', name: 'DROP', code: 7 })],
   ['a number for a verdict', /2 is not a verdict of this program; return one of XDP/, () => 2],
   ['an action of another kind of program', /TC\.OK is not a verdict of this program/, () => TC.OK],

@@ -5,6 +5,7 @@ import { ProgramType } from '../uapi/constants.gen.ts';
 import { leaveWith, type TcVerdict, type XdpVerdict } from './action.ts';
 import { BuilderCore } from './blocks.ts';
 import { Builder } from './builder.ts';
+import { whileBuilding } from './dropped-verdict.ts';
 import { type ContextLayout, Emitter, type ProgramContext } from './emitter.ts';
 import { finishBody } from './func.ts';
 import type { MapSpec } from './map.ts';
@@ -62,7 +63,11 @@ function program<R, P>(
     leaveWith(emitter, verdicts, verdict);
   });
   const packet = new PacketOfKind(core, emitter.fn.params[0]!);
-  finishBody(core, body(new Builder(core), packet), name);
+  finishBody(
+    core,
+    whileBuilding(() => body(new Builder(core), packet)),
+    name,
+  );
   return Object.freeze({
     name,
     type,
