@@ -43,7 +43,7 @@ function byReason(row: Row): ReasonCounts {
   ) as Record<ReasonName, bigint>;
 }
 
-/** Totals of one interface. Counters of services by other names are other maps; what was counted before such a change is kept here. */
+/** Totals of one interface. Other services have other maps; what was counted before such a change is kept here. */
 export class Counters {
   #before: Rows = new Map();
   /** Frames of self-tests by counter: those that the maps in force hold, and those of maps before them. */

@@ -21,7 +21,7 @@ import type { FindMap } from './kernel-maps.ts';
 import { readLists } from './lists/lists.ts';
 import type { PinnedState } from './pinned-state.ts';
 import { networkNamespace, Pins } from './pins.ts';
-import { carryServices } from './service-state.ts';
+import { carryServices, findFor } from './service-state.ts';
 import type { SynReport } from './syn-report.ts';
 import { applySysctls, planSysctls, restoreSysctls, type SysctlsBefore } from './sysctls.ts';
 import { attemptAll, throwFirst, transact, type Transaction } from './transaction.ts';
@@ -123,7 +123,9 @@ export class ProtectedInterface implements Disposable {
           fresh.set(counter, (fresh.get(counter) ?? 0) + 1);
           this.#counters.countTested(counter);
         };
-        const carried = isThere(before.find, plan.protection.maps.counters);
+        const names = policy.services.map(({ name }) => name);
+        const find = before.find && findFor(before.find, before.services, plan.protection.maps, names);
+        const carried = isThere(find, plan.protection.maps.counters);
         if (carried && !old) this.#counters.adopt(before.tested);
         // New counters go with a change that fails; those that stay were raised all the same.
         if (!carried)
@@ -133,7 +135,7 @@ export class ProtectedInterface implements Disposable {
               for (const [counter, frames] of fresh) this.#counters.countTested(counter, -frames);
             },
           );
-        const next = transaction.own(() => Generation.make(plan, before.find, count));
+        const next = transaction.own(() => Generation.make(plan, find, count));
         const tested = carried ? this.#counters.tested : Object.fromEntries(fresh);
         const sysctls = planSysctls(this.#sysctls, policy, next.protection.challenger, this.#others);
         const staged = this.#pins?.stage(transaction, next.maps, this.#state(next, sysctls.before, tested));
@@ -143,14 +145,7 @@ export class ProtectedInterface implements Disposable {
         // The half that accepts is there before the half that challenges.
         const accept = this.#linkAccept(transaction, next, links.accept);
         if (accept) staged?.pinAcceptLink(accept);
-        if (before.find)
-          carryServices(
-            before.find,
-            before.services,
-            next.maps,
-            next.protection.maps,
-            policy.services.map(({ name }) => name),
-          );
+        if (find) carryServices(find, before.services, next.maps, next.protection.maps, names);
         const swap = (): XdpLink => {
           if (!links.link)
             return attach(transaction, () => XdpLink.attach(next.program, this.interface, { mode: this.#mode }));

@@ -2,6 +2,17 @@ import type { ProtectionMaps } from '../dataplane/pipeline.ts';
 import type { BpfMap, MapSpec, Type } from '../ebpf/index.ts';
 import type { FindMap, KernelMaps } from './kernel-maps.ts';
 
+/** Finds the maps of an earlier generation. Rows of counters are by a service's index, so counters are taken over for the same services only. */
+export function findFor(
+  find: FindMap,
+  before: readonly string[],
+  { counters }: ProtectionMaps,
+  after: readonly string[],
+): FindMap {
+  const same = before.length === after.length && before.every((name, index) => name === after[index]);
+  return (spec) => (spec.name === counters.name && !same ? undefined : find(spec));
+}
+
 /** Gives each service what it had under its name in the maps of an earlier generation: its bucket, its challenge switch, its shares. */
 export function carryServices(
   find: FindMap,

@@ -1,6 +1,6 @@
 /** Changes of a protection happen whole or not at all, and what survives them does. */
 import { readdirSync, readFileSync, existsSync } from 'node:fs';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { flood } from '../../lab/flood.ts';
 import { LAB_INTERFACE, labDown, labUp, namespaceOf, server } from '../../lab/topology.ts';
 import { interfaceIndex, leakedDescriptors, Program, readInterface, xdp, XDP, XdpLink } from '../../src/ebpf/index.ts';
@@ -94,6 +94,64 @@ describeAsRoot('the engine', () => {
     });
     send(100);
     expect(protection.stats().reasons['within-limit']).toBe(before);
+  });
+
+  describe('counters by service', () => {
+    const two = (...names: readonly string[]): PolicyInput => ({
+      challenge: { mode: 'off' },
+      limits: { service: false },
+      services: names.map((name) => ({ name, ports: [{ web: 80, shop: 80, mail: 25, spare: 9 }[name]!] })),
+    });
+    const SENT = { web: 40, mail: 20 };
+    const sendTo = (port: number, count: number): number =>
+      flood({ seconds: count / 1000, rate: 1000, sources: 'one', port, lab: LAB }).sent;
+    /** Frames of each service, every reason together. */
+    const counted = (protection: ReturnType<typeof protect>): Record<string, number> =>
+      Object.fromEntries(
+        Object.entries(protection.stats().services).map(([name, counts]) => [
+          name,
+          Number(Object.values(counts).reduce((sum, count) => sum + count, 0n)),
+        ]),
+      );
+    const update = (protection: ReturnType<typeof protect>, input: PolicyInput): void => {
+      there.run(() => {
+        protection.update(input);
+      });
+    };
+
+    it('are kept when services are reordered, added, renamed and removed', () => {
+      using protection = there.run(() => protect(LAB_INTERFACE, two('web', 'mail')));
+      let [web, mail] = [sendTo(80, SENT.web), sendTo(25, SENT.mail)];
+      expect(counted(protection)).toEqual({ web, mail });
+      update(protection, two('mail', 'web'));
+      expect(counted(protection)).toEqual({ web, mail });
+      web += sendTo(80, SENT.web);
+      mail += sendTo(25, SENT.mail);
+      expect(counted(protection)).toEqual({ web, mail });
+      update(protection, two('spare', 'mail', 'web'));
+      expect(counted(protection)).toEqual({ spare: 0, web, mail });
+      update(protection, two('shop', 'mail'));
+      const shop = sendTo(80, SENT.web);
+      expect(counted(protection)).toEqual({ spare: 0, web, mail, shop });
+      update(protection, two('mail', 'web'));
+      web += sendTo(80, SENT.web);
+      const all = counted(protection);
+      expect(all).toEqual({ spare: 0, web, mail, shop });
+      const { reasons } = protection.stats();
+      const limited = reasons['within-limit'] + reasons['over-source'] + reasons['over-prefix'];
+      expect(limited).toBe(BigInt(web + mail + shop));
+    });
+
+    it('are taken over from pins for the same services, and begin anew for others', () => {
+      using first = there.run(() => protect(LAB_INTERFACE, two('web', 'mail'), { pin: true }));
+      const [web, mail] = [sendTo(80, SENT.web), sendTo(25, SENT.mail)];
+      expect(counted(first)).toEqual({ web, mail });
+      using second = there.run(() => protect(LAB_INTERFACE, two('web', 'mail'), { pin: true }));
+      expect(counted(second)).toEqual({ web, mail });
+      using third = there.run(() => protect(LAB_INTERFACE, two('mail', 'web'), { pin: true }));
+      expect(counted(third)).toEqual({ web: 0, mail: 0 });
+      expect([sendTo(80, SENT.web), 0]).toEqual([counted(third)['web'], counted(third)['mail']]);
+    });
   });
 
   it('counts no frame of a self-test', () => {

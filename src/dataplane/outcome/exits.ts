@@ -25,21 +25,13 @@ export const COUNTERS = REASON_NUMBERS * 2;
 /** Counters: row 0 for frames of no service or before their service was known, then a row for each service. Each frame adds one to one of them. */
 export const counterGroup = mapGroup({
   specs: ({ policy }) => ({
-    // A row belongs to a service by name, so the names are in the map's: other services have other counters.
-    counters: perCpuArray(`counters_${digest(policy.services.map(({ name }) => name))}`, {
+    counters: perCpuArray('counters', {
       value: u64,
       maxEntries: (policy.services.length + 1) * COUNTERS,
     }),
   }),
 });
 export type CounterMaps = ReturnType<typeof counterGroup.specs>;
-
-/** Six digits that tell lists of names apart (FNV-1a, 24 bits of it). */
-function digest(names: readonly string[]): string {
-  let hash = 0x811c_9dc5;
-  for (const byte of Buffer.from(names.join('\n'))) hash = Math.imul(hash ^ byte, 0x0100_0193) >>> 0;
-  return (hash >>> 8).toString(16).padStart(6, '0');
-}
 
 const ACTIONS: Record<VerdictName, XdpAction> = { pass: XDP.PASS, drop: XDP.DROP, answer: XDP.TX };
 
