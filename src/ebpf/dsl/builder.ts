@@ -7,7 +7,7 @@ import { CallSite } from '../source-location.ts';
 import type { ArgumentKind } from '../uapi/helper-prototype.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { Block, BuilderCore } from './blocks.ts';
-import { changesPacket } from './changes-packet.ts';
+import { changesPacket, kernelFunctionChangesPacket } from './changes-packet.ts';
 import type { Callable } from './callable.ts';
 import { Condition } from './condition.ts';
 import type { Emitter } from './emitter.ts';
@@ -300,6 +300,7 @@ export class Builder<R> {
     });
     const dst = emitter.vreg();
     emitter.emit({ op: 'kernelCall', name, args: operands, dst, note: name });
+    if (kernelFunctionChangesPacket(name)) emitter.voidPackets();
     return new Int(emitter, 64, dst).u32();
   }
 

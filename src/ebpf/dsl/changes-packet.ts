@@ -1,6 +1,6 @@
 import type { HelperName } from './helper-arguments.ts';
 
-/** Helpers after which the verifier takes no pointer into the packet from before (bpf_helper_changes_pkt_data, net/core/filter.c, Linux 6.18). */
+/** Helpers after which the verifier takes no pointer into the packet from before (bpf_helper_changes_pkt_data, net/core/filter.c, Linux 6.13). */
 const CHANGES_PACKET: ReadonlySet<HelperName> = new Set<HelperName>([
   'clone_redirect',
   'l3_csum_replace',
@@ -29,4 +29,11 @@ const CHANGES_PACKET: ReadonlySet<HelperName> = new Set<HelperName>([
 
 export function changesPacket(name: HelperName): boolean {
   return CHANGES_PACKET.has(name);
+}
+
+/** Functions of the kernel of the same kind (is_kfunc_pkt_changing, kernel/bpf/verifier.c, Linux 6.18). */
+const KERNEL_FUNCTIONS_CHANGING_PACKET: ReadonlySet<string> = new Set(['bpf_xdp_pull_data']);
+
+export function kernelFunctionChangesPacket(name: string): boolean {
+  return KERNEL_FUNCTIONS_CHANGING_PACKET.has(name);
 }

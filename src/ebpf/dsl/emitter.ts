@@ -1,3 +1,4 @@
+/** What functions are built with. Over 300 lines because blocks, scopes and frame slots share the current place. */
 import type { CompareName } from '../asm/opcode.ts';
 import type { Signature } from '../btf/btf.ts';
 import { DslError } from '../errors.ts';
@@ -83,6 +84,7 @@ export class Emitter {
   #current: Block;
   #scope: Scope;
   #reachable = true;
+  #suspended = false;
   /** Whether something in this function changes the packet, so that its callers' views are void. */
   changesPacket = false;
   /** How many ways out of the program, and of the inlines and loops around this place, were emitted so far. */
@@ -138,6 +140,7 @@ export class Emitter {
   }
 
   emitInto(block: Block, op: Op): void {
+    if (this.#suspended) this.refuseForeign();
     block.ops.push(op.site ? op : { ...op, site: this.#line ?? new CallSite() });
   }
 
@@ -154,6 +157,7 @@ export class Emitter {
   }
 
   #terminate(end: Terminator): void {
+    if (this.#suspended) this.refuseForeign();
     this.#current.end = end.site ? end : { ...end, site: this.#line ?? new CallSite() };
   }
 
@@ -232,17 +236,29 @@ export class Emitter {
     }
   }
 
-  /** @throws DslError: a value made by one function was used in another. */
-  refuseForeign(): never {
-    throw new DslError(
-      'use value: it belongs to another program or function; pass it as a parameter of the func',
-      new CallSite().location,
-    );
+  /** Runs `body`, which builds another function: nothing of this one can be used in it. */
+  suspended(body: () => void): void {
+    this.#suspended = true;
+    try {
+      body();
+    } finally {
+      this.#suspended = false;
+    }
+  }
+
+  /** @throws DslError where another function is being built. */
+  checkActive(what: string, advice: string): void {
+    if (this.#suspended) this.refuseForeign(what, advice);
+  }
+
+  /** @throws DslError: what one function made was used in another. */
+  refuseForeign(what = 'value', advice = 'pass it as a parameter of the func'): never {
+    throw new DslError(`use ${what}: it belongs to another program or function; ${advice}`, new CallSite().location);
   }
 
   /** @throws DslError when a value of `scope` cannot be used here. */
   checkUsable(scope: Scope): void {
-    if (scope.emitter !== this) this.refuseForeign();
+    if (scope.emitter !== this || this.#suspended) this.refuseForeign();
     if (!scope.open) {
       throw new DslError(
         'use value: it was made inside a branch or loop that has ended; make it before, or carry it out with $.let',

@@ -270,6 +270,83 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     },
   ],
   [
+    'the packet of the program used inside a function',
+    /use packet: it belongs to another program or function; .* globalFunc/,
+    ($, packet) => {
+      const fn = func('outer_packet', [32], 32, (_inner) => {
+        packet.remaining();
+        return 0;
+      });
+      return $.invoke(fn, 1);
+    },
+  ],
+  [
+    'the packet of the program handed to a helper inside a function',
+    /use packet: it belongs to another program or function/,
+    ($, packet) => {
+      const fn = func('outer_context', [32], 32, (inner) => inner.call('xdp_adjust_head', packet, 0).u32());
+      return $.invoke(fn, 1);
+    },
+  ],
+  [
+    'the packet of the program handed on by a function',
+    /use packet: it belongs to another program or function/,
+    ($, packet) => {
+      const length = globalFunc('length', ['packet'], 32, (_inner, frame) => frame.position());
+      const fn = func('outer_handed', [32], 32, (inner) => inner.invoke(length, packet));
+      return $.invoke(fn, 1);
+    },
+  ],
+  [
+    'the packet of the program handed to a function of the kernel inside a function',
+    /use packet: it belongs to another program or function/,
+    ($, packet) => {
+      const fn = func('outer_kernel', [32], 32, (inner) => inner.callKernel('bpf_xdp_pull_data', packet, 1));
+      return $.invoke(fn, 1);
+    },
+  ],
+  [
+    'a tail call with the packet of the program inside a function',
+    /use packet: it belongs to another program or function/,
+    ($, packet) => {
+      const fn = func('outer_tail', [32], 32, (inner) => {
+        inner.tailCall(programArray('others', { maxEntries: 1 }), packet, 0);
+        return 0;
+      });
+      return $.invoke(fn, 1);
+    },
+  ],
+  [
+    'the builder of the program used inside a function',
+    /use value: it belongs to another program or function/,
+    ($) => {
+      const fn = func('outer_builder', [32], 32, () => {
+        $.update(table, 1, 2);
+        return 0;
+      });
+      return $.invoke(fn, 1);
+    },
+  ],
+  [
+    'a header of the packet used inside a function',
+    /belongs to another program or function/,
+    ($, packet) => {
+      const eth = packet.take(Eth).orExit(XDP.PASS);
+      const fn = func('outer_header', [32], 32, () => eth.proto.host().u32());
+      return $.invoke(fn, 1);
+    },
+  ],
+  [
+    'a header used after a function of the kernel that changes the packet',
+    /use eth: the packet was resized since/,
+    ($, packet) => {
+      const eth = packet.take(Eth).orExit(XDP.PASS);
+      $.callKernel('bpf_xdp_pull_data', packet, 100);
+      eth.set({ proto: 1 });
+      return XDP.PASS;
+    },
+  ],
+  [
     'a header used after a function that changes the packet',
     /use eth: the packet was resized since/,
     ($, packet) => {

@@ -39,10 +39,11 @@ const building = new WeakSet<object>();
 
 /** Builds a function, unless the program has it already. @throws DslError for one that calls itself, or that has another's name. */
 export function buildFunction<R>(
-  { context: { functions } }: Emitter,
+  caller: Emitter,
   fn: { readonly name: string },
   open: () => { readonly core: BuilderCore<R>; readonly body: () => R | Exited },
 ): void {
+  const { functions } = caller.context;
   if (building.has(fn)) {
     throw new DslError(`call ${fn.name}: a function cannot call itself`, new CallSite().location);
   }
@@ -55,7 +56,9 @@ export function buildFunction<R>(
   try {
     const { core, body } = open();
     functions.set(fn.name, { of: fn, ir: core.emitter.fn, emitter: core.emitter });
-    finishBody(core, body(), fn.name);
+    caller.suspended(() => {
+      finishBody(core, body(), fn.name);
+    });
   } finally {
     building.delete(fn);
   }

@@ -24,18 +24,33 @@ interface CursorState {
 
 /** The frame being judged, with a cursor that `take` and `skip` move. Every access is checked against the frame's end. */
 export class Packet<R> implements ContextValue, BranchState {
-  readonly context: number;
+  readonly #context: number;
   readonly #core: BuilderCore<R>;
-  readonly #emitter: Emitter;
+  readonly #owner: Emitter;
   #state: CursorState;
   #generations = 0;
 
   constructor(core: BuilderCore<R>, context: number) {
-    this.context = context;
+    this.#context = context;
     this.#core = core;
-    this.#emitter = core.emitter;
+    this.#owner = core.emitter;
     this.#state = this.#loaded(undefined);
     core.emitter.states.push(this);
+  }
+
+  get #emitter(): Emitter {
+    this.#checkActive();
+    return this.#owner;
+  }
+
+  /** The register of the context that its function was called with. @throws DslError in another function. */
+  get context(): number {
+    this.#checkActive();
+    return this.#context;
+  }
+
+  #checkActive(): void {
+    this.#owner.checkActive('packet', "a globalFunc can take it, as parameter 'packet'");
   }
 
   /** The header at the cursor, if the frame is long enough; the cursor moves behind it. */
