@@ -166,6 +166,25 @@ describeAsRoot('the engine', () => {
     }
   });
 
+  it('puts a thousand networks in the place of a thousand others', () => {
+    const networks = (second: number): string[] =>
+      Array.from({ length: 1000 }, (_, at) => `10.${String(second + (at >> 8))}.${String(at & 255)}.7`);
+    const policy = (second: number, last: string): PolicyInput => ({
+      challenge: { mode: 'off' },
+      lists: { deny: [...networks(second), last] },
+    });
+    using protection = there.run(() => protect(LAB_INTERFACE, policy(100, '198.18.0.1'), { pin: true }));
+    const denied = (): bigint => protection.stats().reasons.denied;
+    send(20);
+    const before = denied();
+    expect(before).toBeGreaterThan(0n);
+    there.run(() => {
+      protection.update(policy(200, '198.18.0.2'));
+    });
+    send(20);
+    expect(denied()).toBe(before);
+  });
+
   it.each([true, false])('sets sysctls back with the last interface that needs them (pinned: %s)', (pin) => {
     const read = (): string[] => ['syncookies', 'timestamps'].map((name) => there.readSysctl(`net.ipv4.tcp_${name}`));
     const before = read();

@@ -23,19 +23,23 @@ class Networks {
   readonly wide = new Set<number>();
   readonly narrow = new Map<number, Set<number>>();
 
-  add(network: number): void {
-    const root = Math.floor(network / 2 ** 22);
-    if (network % 64 <= 16) this.wide.add(network);
-    else {
-      const set = this.narrow.get(root);
-      if (set) set.add(network);
-      else this.narrow.set(root, new Set([network]));
-    }
+  /** Whether it was not there. */
+  add(network: number): boolean {
+    const set = this.#setOf(network);
+    return set.size < set.add(network).size;
   }
 
-  delete(network: number): void {
-    if (network % 64 <= 16) this.wide.delete(network);
-    else this.narrow.get(Math.floor(network / 2 ** 22))?.delete(network);
+  /** Whether it was there. */
+  delete(network: number): boolean {
+    return this.#setOf(network).delete(network);
+  }
+
+  #setOf(network: number): Set<number> {
+    if (network % 64 <= 16) return this.wide;
+    const root = Math.floor(network / 2 ** 22);
+    let set = this.narrow.get(root);
+    if (!set) this.narrow.set(root, (set = new Set()));
+    return set;
   }
 }
 
@@ -62,6 +66,8 @@ export function touchedRoots(networks: readonly number[]): Set<number> {
 class Blocks {
   readonly #free: number[] = [];
   #retired: number[] = [];
+  /** Those that the change under way took. */
+  #taken: number[] = [];
   #next = 0;
   readonly #count: number;
   readonly #level: string;
@@ -72,9 +78,10 @@ class Blocks {
   }
 
   take(): number {
-    const block = this.#free.pop() ?? this.#next++;
-    if (block >= this.#count)
+    if (this.#free.length === 0 && this.#next === this.#count)
       throw new RangeError(`fill lists: more than ${String(this.#count)} ${this.#level} blocks are needed`);
+    const block = this.#free.pop() ?? this.#next++;
+    this.#taken.push(block);
     return block;
   }
 
@@ -87,8 +94,18 @@ class Blocks {
     return this.#count - this.#next + this.#free.length + this.#retired.length;
   }
 
-  settle(): void {
-    this.#free.push(...this.#retired.splice(0));
+  /** Begins a change. */
+  begin(): void {
+    for (const block of this.#retired) this.#free.push(block);
+    this.#retired = [];
+    this.#taken = [];
+  }
+
+  /** Gives back what the change took; none of it was ever looked at. */
+  abandon(): void {
+    for (const block of this.#taken) this.#free.push(block);
+    this.#retired = [];
+    this.#taken = [];
   }
 }
 
@@ -115,23 +132,40 @@ export class ListTable {
     return !used(this.#networks.allow) && !used(this.#networks.deny);
   }
 
-  /** Adds and removes packed networks; each address changes from its old answer to its new one at once. */
+  /**
+   * Adds and removes packed networks; each address changes from its old answer to its new one at once.
+   * @throws RangeError where they do not fit; nothing has changed then.
+   */
   apply(
     changes: Partial<Record<Action, { readonly add?: readonly number[]; readonly remove?: readonly number[] }>>,
   ): void {
-    this.#middle.settle();
-    this.#leaf.settle();
-    const all: number[] = [];
-    for (const action of ['allow', 'deny'] as const) {
+    this.#middle.begin();
+    this.#leaf.begin();
+    const done = (['allow', 'deny'] as const).map((action) => {
       const { add = [], remove = [] } = changes[action] ?? {};
-      for (const network of remove) this.#networks[action].delete(network);
-      for (const network of add) this.#networks[action].add(network);
-      for (const network of remove) all.push(network);
-      for (const network of add) all.push(network);
+      const networks = this.#networks[action];
+      return {
+        networks,
+        removed: remove.filter((network) => networks.delete(network)),
+        added: add.filter((network) => networks.add(network)),
+      };
+    });
+    const painted: (readonly [root: number, entry: number])[] = [];
+    try {
+      const touched = touchedRoots(done.flatMap(({ removed, added }) => [...removed, ...added]));
+      const wide = { allow: this.#wideRoots('allow'), deny: this.#wideRoots('deny') };
+      for (const root of touched)
+        painted.push([root, this.#painted(root, wide.allow[root] === 1, wide.deny[root] === 1)]);
+    } catch (error) {
+      for (const { networks, removed, added } of done) {
+        for (const network of added) networks.delete(network);
+        for (const network of removed) networks.add(network);
+      }
+      this.#middle.abandon();
+      this.#leaf.abandon();
+      throw error;
     }
-    const touched = touchedRoots(all);
-    const wide = { allow: this.#wideRoots('allow'), deny: this.#wideRoots('deny') };
-    for (const root of touched) this.#paintRoot(root, wide.allow[root] === 1, wide.deny[root] === 1);
+    for (const [root, entry] of painted) this.#putIntoForce(root, entry);
   }
 
   #wideRoots(action: Action): Uint8Array {
@@ -143,10 +177,10 @@ export class ListTable {
     return covered;
   }
 
-  #paintRoot(root: number, allowed: boolean, denied: boolean): void {
+  #putIntoForce(root: number, entry: number): void {
     const { middle, root: roots } = this.#memory;
     const old = roots[root]!;
-    roots[root] = this.#painted(root, allowed, denied);
+    roots[root] = entry;
     if (old < FIRST_BLOCK) return;
     const block = old - FIRST_BLOCK;
     for (let at = block * MIDDLE; at < (block + 1) * MIDDLE; at++) {
@@ -155,6 +189,7 @@ export class ListTable {
     this.#middle.retire(block);
   }
 
+  /** The tables of a half, made in blocks that nobody looks at yet; the entry of the root that leads to them. */
   #painted(root: number, allowed: boolean, denied: boolean): number {
     if (allowed) return Listed.ALLOW.number;
     const base = denied ? Listed.DENY.number : Listed.NO.number;

@@ -9,7 +9,7 @@ import { printable, shorten } from '../../net/quote.ts';
 import type { Policy } from '../../policy/policy.ts';
 import type { KernelMaps } from '../kernel-maps.ts';
 import { Owned } from '../owned.ts';
-import { attemptAll, withSuppressed } from '../transaction.ts';
+import { transact } from '../transaction.ts';
 import { PolicyError } from '../../policy/policy-error.ts';
 import { FileLimit, readRegularFile } from '../regular-file.ts';
 
@@ -95,29 +95,11 @@ export class LiveLists implements Disposable {
    * @throws what the kernel refused; the lists are what they were then.
    */
   replace(lists: SourceLists): void {
-    const before = this.#lists;
-    const apply = (): void => {
-      this.#apply(
-        this.#changes(lists, ({ v4 }) => v4),
-        this.#changes(lists, ({ v6 }) => v6),
-      );
-    };
-    try {
-      apply();
-      this.#lists = lists;
-    } catch (error) {
-      this.#lists = lists;
-      const back = attemptAll([
-        () => {
-          this.#apply(
-            this.#changes(before, ({ v4 }) => v4),
-            this.#changes(before, ({ v6 }) => v6),
-          );
-        },
-      ]);
-      this.#lists = before;
-      throw withSuppressed(error, back);
-    }
+    this.#apply(
+      this.#changes(lists, ({ v4 }) => v4),
+      this.#changes(lists, ({ v6 }) => v6),
+    );
+    this.#lists = lists;
   }
 
   #changes<T>(lists: SourceLists, pick: (list: NetworkList) => readonly T[]) {
@@ -127,7 +109,7 @@ export class LiveLists implements Disposable {
     };
   }
 
-  /** Adds networks to a list, touching nothing else. */
+  /** Adds networks that are not on it to a list, touching nothing else. @throws as `replace` does. */
   add(action: 'allow' | 'deny', networks: readonly string[]): void {
     const added: NetworkList = { v4: [], v6: [] };
     for (const text of networks) addNetwork(added, text);
@@ -136,15 +118,41 @@ export class LiveLists implements Disposable {
     for (const packed of added.v6) this.#lists[action].v6.push(packed);
   }
 
-  #apply(changes4: Parameters<ListTable['apply']>[0], changes6: Parameters<ListTrie['apply']>[0]): void {
-    const { set, gone } = this.#trie.apply(changes6);
+  /** Changes everything, or throws and has changed nothing. */
+  #apply(changes4: Changes<number>, changes6: Changes<string>): void {
+    transact((transaction) => {
+      const undo = (action: () => void): void => {
+        transaction.step(() => undefined, action);
+      };
+      undo(() => {
+        this.#tellState();
+      });
+      // Tables first: whether they fit is known before the first store.
+      this.#table.apply(changes4);
+      undo(() => {
+        this.#table.apply(reversed(changes4));
+      });
+      // Before the act: the kernel may refuse the rest of it.
+      undo(() => {
+        this.#applyTrie(reversed(changes6));
+      });
+      this.#applyTrie(changes6);
+      this.#tellState();
+    });
+  }
+
+  #applyTrie(changes: Changes<string>): void {
+    const { set, gone } = this.#trie.apply(changes);
     const trie = this.#maps.get(this.#specs.lists.trie);
     // Longest first in, then shortest first out: an address whose answer stays has it all the time.
     const entering = set.toSorted(([a], [b]) => packedBits(b) - packedBits(a));
     const leaving = gone.toSorted((a, b) => packedBits(a) - packedBits(b));
     trie.updateMany(entering.map(([packed, value]) => [addressKey(unpackIpv6(packed)), value] as const));
     trie.deleteMany(leaving.map((packed) => addressKey(unpackIpv6(packed))));
-    this.#table.apply(changes4);
+  }
+
+  /** Says which lists have anything in them. */
+  #tellState(): void {
     const state = { listed4: this.#table.empty ? 0 : 1, listed6: this.#trie.size > 0 ? 1 : 0 };
     this.#maps.get(this.#specs.lists.state).update(0, state);
   }
@@ -152,6 +160,16 @@ export class LiveLists implements Disposable {
   [Symbol.dispose](): void {
     this.#owned[Symbol.dispose]();
   }
+}
+
+type Changes<T> = Partial<Record<'allow' | 'deny', { readonly add?: readonly T[]; readonly remove?: readonly T[] }>>;
+
+/** What takes changes back, where none of them repeats what was so. */
+function reversed<T>(changes: Changes<T>): Changes<T> {
+  const entries = Object.entries(changes).map(
+    ([action, { add = [], remove = [] }]) => [action, { add: remove, remove: add }] as const,
+  );
+  return Object.fromEntries(entries);
 }
 
 function difference<T>(before: readonly T[], after: readonly T[]): { add: T[]; remove: T[] } {
