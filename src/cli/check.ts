@@ -33,7 +33,7 @@ function text({ programs, maps, challenge, features, falseLimit }: Checked): str
   lines.push(challenge);
   for (const { name, available, since } of features)
     lines.push(`  ${available ? 'has' : 'lacks'} ${name} (Linux ${since})`);
-  lines.push('a source is limited too early with this probability, when so many others are at their limit:');
+  lines.push('number of sources at their limit, and the probability that another source is limited too early:');
   for (const { busySources, probability } of falseLimit)
     lines.push(`  ${busySources.toLocaleString('en').padStart(12)} ${probability.toExponential(1)}`);
   return lines.join('\n');
@@ -46,7 +46,7 @@ function check(file: string, options: CheckOptions): void {
   const checked = checkPolicy(policy, policy.interfaces[0], options.verifier);
   const { assembly, ...rest } = checked;
   if (options.json) print(JSON.stringify({ ok: true, ...rest, ...(options.asm ? { assembly } : {}) }));
-  else print([`${printable(file)} is sound`, text(checked), ...(options.asm ? [assembly] : [])].join('\n'));
+  else print([`${printable(file)} is valid`, text(checked), ...(options.asm ? [assembly] : [])].join('\n'));
 }
 
 export function checkCommand(): Command {
@@ -55,7 +55,7 @@ export function checkCommand(): Command {
     .argument('<file>', 'the policy, in TOML')
     .option('--asm', 'print the instructions too')
     .option('--verifier', 'show the steps of the verifier by stage too, which takes it half a minute')
-    .option('--allow-lock-out', 'accept a policy that cuts off management addresses or your SSH session')
+    .option('--allow-lock-out', 'accept a policy even if it cuts off management addresses or your SSH session')
     .option('--json', 'print the result as JSON')
     .action(check);
 }

@@ -20,10 +20,10 @@ export interface PolicyOptions {
 
 export function addPolicyOptions(command: Command): Command {
   return command
-    .option('-c, --config <file>', 'the policy, in TOML (docs/policy.md); options here come before it')
+    .option('-c, --config <file>', 'the policy, in TOML (docs/policy.md); options here override it')
     .option(
       '--rate <rate>',
-      `tokens that come back to each source: a number per s, m, h or d (default: ${defaults.source.rate})`,
+      `rate at which each source gets tokens back: a number per s, m, h or d (default: ${defaults.source.rate})`,
     )
     .option('--burst <count>', `tokens in a full bucket (default: ${String(defaults.source.burst)})`)
     .option('--port <list>', 'protect only these TCP ports and ranges, separated by commas (default: every port)')
@@ -33,7 +33,7 @@ export function addPolicyOptions(command: Command): Command {
     .addOption(
       new Option('--form <form>', `how they are challenged (default: ${defaults.form})`).choices(challengeForms),
     )
-    .option('--dry-run', 'drop and challenge nothing, count what would have been');
+    .option('--dry-run', 'drop and challenge nothing; count what would have been dropped or challenged');
 }
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true });

@@ -88,6 +88,6 @@ export function replayCommand(): Command {
   return addPolicyOptions(command)
     .option('--json', 'print one JSON object a line, totals last')
     .option('--write-dropped <file>', 'write what would be dropped to a pcapng file')
-    .addHelpText('after', '\nIt is taken that somebody listens on every port, because there is no host in a capture.')
+    .addHelpText('after', '\nEvery port counts as listening, because a capture does not show the host.')
     .action(replay);
 }

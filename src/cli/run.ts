@@ -199,18 +199,15 @@ export function runCommand(): Command {
         .default('auto'),
     )
     .addOption(
-      new Option('--log <what>', 'print totals now and then, or a line for each SYN')
+      new Option('--log <what>', 'print totals every 10 seconds, or a line for each SYN')
         .choices(['summary', 'verdicts'])
         .default('summary'),
     )
-    .option(
-      '--allow-lock-out',
-      'put the policy into force even where it cuts off management addresses or your SSH session',
-    )
+    .option('--allow-lock-out', 'apply the policy even if it cuts off management addresses or your SSH session')
     .option('--json', 'print one JSON object a line')
     .addHelpText(
       'after',
-      '\nRuns until SIGINT or SIGTERM, then detaches and prints totals. SIGHUP reads the policy again and puts it into force.\nIf the process is killed, the protection stays; the next run takes it over.\nExample: seawall run -i eth0 --rate 10/s --burst 20 --port 80,443',
+      '\nRuns until SIGINT or SIGTERM, then detaches and prints totals. SIGHUP reads the policy again and applies it.\nIf the process is killed, the protection stays; the next run takes it over.\nExample: seawall run -i eth0 --rate 10/s --burst 20 --port 80,443',
     )
     .action(run);
 }

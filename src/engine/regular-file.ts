@@ -17,12 +17,12 @@ function systemReason(error: unknown): string {
   const { code = '', message } = error as NodeJS.ErrnoException;
   const known: Record<string, string> = {
     ENOENT: 'no such file',
-    ENOTDIR: 'a part of its path is no directory',
+    ENOTDIR: 'part of the path is not a directory',
     EACCES: 'permission denied',
     EPERM: 'permission denied',
     ELOOP: 'too many symbolic links',
     ENAMETOOLONG: 'the name is too long',
-    ERR_INVALID_ARG_VALUE: 'a name has no NUL in it',
+    ERR_INVALID_ARG_VALUE: 'the name contains a NUL',
     EMFILE: 'too many open files; raise the limit (ulimit -n)',
   };
   return known[code] ?? printable(shorten(message, 200));
@@ -50,7 +50,10 @@ export function readRegularFile(path: string, limit: number): Buffer {
     for (let got = -1; got !== 0 && filled < bytes.length; filled += got)
       got = readSync(descriptor, bytes, filled, bytes.length - filled, null);
     if (filled !== stat.size)
-      throw new FileError(path, 'its size is not what it holds: it changed meanwhile, or is no file on a disk');
+      throw new FileError(
+        path,
+        'its size does not match its contents: it changed while it was read, or is not on a disk',
+      );
     return bytes.subarray(0, filled);
   } catch (error) {
     if (error instanceof FileError) throw error;

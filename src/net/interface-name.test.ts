@@ -6,11 +6,11 @@ it.each(['eth0', 'eth0.100', 'veth@x', '-', 'a'.repeat(15), '...', 'ü', '%d'])(
 });
 
 it.each([
-  ['', /has a name/],
+  ['', /cannot be empty/],
   ['a'.repeat(16), /1 to 15 bytes/],
   ['ü'.repeat(8), /1 to 15 bytes/],
-  ['.', /is no name/],
-  ['..', /is no name/],
+  ['.', /is not the name/],
+  ['..', /is not the name/],
   ['../../etc', /no slash/],
   ['eth0:1', /no colon/],
   ['eth 0', /no white space/],

@@ -9,10 +9,11 @@ const SPACE = new Set([0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20, 0xa0]);
 export function interfaceNameProblem(name: string): string | undefined {
   const bytes = Buffer.from(name);
   const shown = JSON.stringify(name.length > 40 ? `${name.slice(0, 40)}...` : name);
-  if (bytes.length === 0) return 'an interface has a name; ip link lists them';
-  if (bytes.length > LONGEST) return `${shown} is no name of an interface: it has 1 to ${String(LONGEST)} bytes`;
-  if (name === '.' || name === '..') return `${shown} is no name of an interface`;
+  if (bytes.length === 0) return 'the name of an interface cannot be empty; ip link lists the names';
+  if (bytes.length > LONGEST)
+    return `${shown} is not the name of an interface: names have 1 to ${String(LONGEST)} bytes`;
+  if (name === '.' || name === '..') return `${shown} is not the name of an interface`;
   if (name.includes('/') || name.includes(':') || bytes.some((byte) => SPACE.has(byte) || byte === 0))
-    return `${shown} is no name of an interface: it has no slash, no colon and no white space`;
+    return `${shown} is not the name of an interface: names have no slash, no colon and no white space`;
   return undefined;
 }

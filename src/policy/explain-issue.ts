@@ -32,7 +32,7 @@ function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
 
 const suggestion = (word: string, words: readonly string[]): string => {
   const near = nearest(word, words);
-  return near === undefined ? `it may be ${words.join(', ')}` : `did you mean "${near}"?`;
+  return near === undefined ? `use one of ${words.join(', ')}` : `did you mean "${near}"?`;
 };
 
 /** The alternative of a union that came closest: the one whose complaint lies deepest. */
@@ -47,6 +47,18 @@ function deepest(issue: Issue): Issue {
 function rank({ path, code }: Issue): number {
   return path.length * 4 + (code === 'custom' ? 3 : code === 'unrecognized_keys' ? 2 : code === 'invalid_type' ? 0 : 1);
 }
+
+/** The types of the schema in TOML's words. */
+const TYPES: Readonly<Record<string, string>> = {
+  string: 'a string',
+  boolean: 'true or false',
+  int: 'a whole number',
+  number: 'a number',
+  array: 'an array',
+  object: 'a table',
+};
+
+const named = (type: string): string => TYPES[type] ?? type;
 
 /** A value as it is written, short and printable. */
 function shownValue(given: unknown): string {
@@ -65,24 +77,29 @@ export function explainIssue(found: Issue, input: unknown): { readonly path: str
       const [key = ''] = issue.keys;
       return {
         path: path === '' ? key : `${path}.${key}`,
-        message: `there is no such key; ${suggestion(key, keysAt(issue.path))}`,
+        message: `unknown key; ${suggestion(key, keysAt(issue.path))}`,
       };
     }
     case 'invalid_value': {
       const values = issue.values.map(String);
-      return { path, message: `${shown} is none of ${values.join(', ')}; ${suggestion(String(given), values)}` };
+      return { path, message: `${shown} is not allowed; ${suggestion(String(given), values)}` };
     }
     case 'invalid_type':
       return given === undefined
-        ? { path, message: `it is missing; ${issue.expected === 'string' ? 'text' : issue.expected} is needed` }
+        ? { path, message: `missing; ${named(issue.expected)} is required` }
         : {
             path,
-            message: `${shown} is no ${issue.expected === 'string' ? 'text; put it in quotes' : issue.expected}`,
+            message: `${shown} is not ${named(issue.expected)}${issue.expected === 'string' ? '; put it in quotes' : ''}`,
           };
     case 'too_small':
-      return { path, message: `${shown} is too small; from ${String(issue.minimum)} on is allowed` };
+      return { path, message: `${shown} is too small; the minimum is ${String(issue.minimum)}` };
     case 'too_big':
-      return { path, message: `${shown} is too large; up to ${String(issue.maximum)} is allowed` };
+      return {
+        path,
+        message: Array.isArray(given)
+          ? `${String(given.length)} entries are too many; the maximum is ${String(issue.maximum)}`
+          : `${shown} is too large; the maximum is ${String(issue.maximum)}`,
+      };
     default:
       return { path, message: issue.message };
   }

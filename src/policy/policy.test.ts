@@ -33,24 +33,24 @@ it('reads counts, durations and ports', () => {
     { first: 443, last: 443 },
     { first: 8000, last: 8100 },
   ]);
-  expect(() => parsePorts('80,http', '--port')).toThrow(/"http" is no whole number from 1 to 65535/);
-  expect(() => parsePorts('90-80', '--port')).toThrow(/lower one first/);
+  expect(() => parsePorts('80,http', '--port')).toThrow(/"http" is not a whole number from 1 to 65535/);
+  expect(() => parsePorts('90-80', '--port')).toThrow(/lower port first/);
   expect(() => parseCount('1e3', '--count', 1, 9999)).toThrow(PolicyError);
 });
 
 /** The text of a file, and the one line that names place, mistake and remedy. */
 const MISTAKES: readonly (readonly [string, RegExp])[] = [
-  ['[limits]\nsourse = false\n', /^p\.toml:2: limits\.sourse: there is no such key; did you mean "source"\?$/],
+  ['[limits]\nsourse = false\n', /^p\.toml:2: limits\.sourse: unknown key; did you mean "source"\?$/],
   [
     '[limits]\n\nsource = { rate = "1/y", burst = 5 }\n',
-    /^p\.toml:3: limits\.source\.rate: "1\/y" is no rate; .* 1\/s/,
+    /^p\.toml:3: limits\.source\.rate: "1\/y" is not a rate; .* 1\/s/,
   ],
   ['[limits.source]\nrate = "1/s"\nburst = 0\n', /^p\.toml:3: limits\.source\.burst: .*(too small|whole number)/],
   [
     '[challenge]\nmode = "allways"\n',
-    /^p\.toml:2: challenge\.mode: "allways" is none of auto, always, off; did you mean "always"\?$/,
+    /^p\.toml:2: challenge\.mode: "allways" is not allowed; did you mean "always"\?$/,
   ],
-  ['[challenge]\nremember = "1 week"\n', /^p\.toml:2: challenge\.remember: "1 week" is no duration/],
+  ['[challenge]\nremember = "1 week"\n', /^p\.toml:2: challenge\.remember: "1 week" is not a duration/],
   [
     '[lists]\ndeny = ["10.0.0.0/33"]\n',
     /^p\.toml:2: lists\.deny\.0: read network "10\.0\.0\.0\/33": the prefix has 0 to 32 bits$/,
@@ -61,11 +61,11 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
   ],
   [
     '[[services]]\nname = "a"\n\n[[services]]\nname = "a"\n',
-    /^p\.toml:5: services\.1\.name: two services are called "a"$/,
+    /^p\.toml:5: services\.1\.name: two services have the name "a"$/,
   ],
-  ['[[services]]\nports = [80]\n', /^p\.toml:1: services\.0\.name: it is missing; text is needed$/],
+  ['[[services]]\nports = [80]\n', /^p\.toml:1: services\.0\.name: missing; a string is required$/],
   ['[sanity]\nlandd = true\n', /^p\.toml:2: sanity\.landd: .*did you mean "land"\?$/],
-  ['dry-run = "yes"\n', /^p\.toml:1: dry-run: "yes" is no boolean$/],
+  ['dry-run = "yes"\n', /^p\.toml:1: dry-run: "yes" is not true or false$/],
   [
     '[limits]\nprefixes = [{ family = 4, bits = 40, rate = "1/s", burst = 1 }]\n',
     /^p\.toml:2: limits\.prefixes\.0\.bits: an IPv4 prefix has 1 to 31 bits, not 40$/,
@@ -73,15 +73,15 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
   ['[limits]\nsource = { rate = "1/d", burst = 1000 }\n', /^p\.toml:2: limits\.source: .*30 days/],
   [
     '[limits]\nprefixes = [\n  { family = 4, bits = 24, rate = "1/s", burst = 1 },\n  { family = 4, bits = 24, rate = "2/s", burst = 1 },\n]\n',
-    /^p\.toml:4: limits\.prefixes\.1: there is a limit for 4\/24 already/,
+    /^p\.toml:4: limits\.prefixes\.1: 4\/24 has a limit already/,
   ],
-  ['[challenge]\nremember = "250000d"\n', /^p\.toml:2: challenge\.remember: "250000d" is no duration up to 365d/],
+  ['[challenge]\nremember = "250000d"\n', /^p\.toml:2: challenge\.remember: "250000d" is not a duration up to 365d/],
   ['[lists]\ndeny = [\n  "10.0.0.0/8",\n  "nonsense"\n]\n', /^p\.toml:4: lists\.deny\.1: /],
   ['\n\nlimits = { source = { rate = "1/y", burst = 5 } }\n', /^p\.toml:3: limits\.source\.rate: /],
   ['\nlimits.source.rate = "1/y"\nlimits.source.burst = 1\n', /^p\.toml:2: limits\.source\.rate: /],
   ["[limits]\n# sourse = 1\n'sourse' = 1\n", /^p\.toml:3: limits\.sourse: .*"source"\?$/],
   ['[limits]\n"so\\u0075rse" = 1\n', /^p\.toml:2: limits\.sourse: .*"source"\?$/],
-  ['"\\u001b[2J" = 1\n', /^p\.toml:1: \\u\{1b\}\[2J: there is no such key/],
+  ['"\\u001b[2J" = 1\n', /^p\.toml:1: \\u\{1b\}\[2J: unknown key/],
   ['dry-run = true\ndry-run = false\n', /^p\.toml:2: column \d+: /],
   [`dry-run = "${'x'.repeat(900_000)}"\n`, /^p\.toml:1: dry-run: .{1,200}$/],
   [`${'a'.repeat(900_000)} = 1\n`, /^p\.toml:1: .{1,1100}$/],

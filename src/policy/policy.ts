@@ -114,7 +114,7 @@ function limitsOf(own: LimitsInput | undefined, general: LimitsInput | undefined
   if (twice >= 0)
     throw new PolicyError(
       `${path}.prefixes.${String(twice)}`,
-      `there is a limit for ${lengths[twice]!} already; give one for each length`,
+      `${lengths[twice]!} has a limit already; give one limit for each length`,
     );
   return {
     source: optionalBucket(pick('source'), `${path}.source`),
@@ -141,7 +141,7 @@ function checkPrefixes(services: readonly Service[]): void {
     if (service.limits.prefixes.length > 0 && lengths(service) !== lengths(services[0]!)) {
       throw new PolicyError(
         `services.${String(index)}.limits.prefixes`,
-        `it has the lengths ${lengths(service)}, another service ${lengths(services[0]!) || 'none'}; use the same lengths everywhere, with other rates where needed`,
+        `the prefix lengths are ${lengths(service)} here and ${lengths(services[0]!) || 'none'} in another service; use the same lengths in all services, with different rates if needed`,
       );
     }
   });
@@ -159,7 +159,7 @@ export function resolvePolicy(input: PolicyInput = {}): Policy {
   const names = new Set<string>();
   const services = asked.map((service, index): Service => {
     const path = given.services?.length ? `services.${String(index)}` : '';
-    if (names.has(service.name)) throw new PolicyError(`${path}.name`, `two services are called "${service.name}"`);
+    if (names.has(service.name)) throw new PolicyError(`${path}.name`, `two services have the name "${service.name}"`);
     names.add(service.name);
     return {
       name: service.name,

@@ -24,7 +24,7 @@ export function parseRate(text: string, path: string): Rate {
   if (!match) {
     throw new PolicyError(
       path,
-      `${quote(text)} is no rate; write a number per s, m, h or d, for example 1/s, 10k/s or 30/m`,
+      `${quote(text)} is not a rate; write a number per s, m, h or d, for example 1/s, 10k/s or 30/m`,
     );
   }
   const [, count = '1', factor = '', unit = 's'] = match;
@@ -41,7 +41,7 @@ export function parseDuration(text: string, path: string): bigint {
   const match = /^([1-9]\d{0,8})(s|m|h|d)$/.exec(text);
   const duration = match ? BigInt(match[1]!) * SECONDS[match[2]!]! * NANOSECONDS : undefined;
   if (duration === undefined || duration > LONGEST_DURATION)
-    throw new PolicyError(path, `${quote(text)} is no duration up to 365d; write for example 30s, 5m or 1h`);
+    throw new PolicyError(path, `${quote(text)} is not a duration up to 365d; write, for example, 30s, 5m or 1h`);
   return duration;
 }
 
@@ -57,7 +57,7 @@ export function parseCount(text: string, path: string, lowest: number, highest: 
   const match = /^(\d+)(k|M|G)?$/.exec(text);
   const value = match ? Number(match[1]) * Number(FACTORS[match[2] ?? '']) : NaN;
   if (!(value >= lowest && value <= highest)) {
-    throw new PolicyError(path, `${quote(text)} is no whole number from ${String(lowest)} to ${String(highest)}`);
+    throw new PolicyError(path, `${quote(text)} is not a whole number from ${String(lowest)} to ${String(highest)}`);
   }
   return value;
 }
@@ -69,7 +69,7 @@ export function parsePortRange(text: string, path: string): PortRange {
   if (rest.length > 0 || range.first > range.last) {
     throw new PolicyError(
       path,
-      `${quote(text)} is no range of ports; write the lower one first, for example 8000-8100`,
+      `${quote(text)} is not a port range; write the lower port first, for example 8000-8100`,
     );
   }
   return range;

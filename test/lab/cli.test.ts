@@ -32,8 +32,8 @@ describe('help and mistakes', () => {
 
   it.each([
     [['run'], 2, /name an interface with -i, or in the policy/],
-    [['run', '-i', 'eth0', '--rate', 'fast'], 2, /"fast" is no rate; .* for example 1\/s/],
-    [['run', '-i', 'eth0', '--burst', '0'], 2, /--burst: "0" is no whole number from 1/],
+    [['run', '-i', 'eth0', '--rate', 'fast'], 2, /"fast" is not a rate; .* for example 1\/s/],
+    [['run', '-i', 'eth0', '--burst', '0'], 2, /--burst: "0" is not a whole number from 1/],
     [['run', '-i', 'eth0', '--port', 'http'], 2, /--port: "http"/],
     [['run', '-i', 'eth0', '--mode', 'fast'], 2, /auto, native, generic/],
     [['nonsense'], 2, /unknown command 'nonsense'/],
@@ -257,7 +257,7 @@ describeAsRoot('in the lab', () => {
     };
     write('[lists]\ndeny = ["10.0.0.0/8"]\n\n[challenge]\nmode = "offf"\n');
     hangUp();
-    await run.until(/reload: .*policy\.toml:5: challenge\.mode: "offf" is none of .* did you mean "off"\?/);
+    await run.until(/reload: .*policy\.toml:5: challenge\.mode: "offf" is not allowed; did you mean "off"\?/);
     expect(fetchPage()).toBe(true);
     write('[lists]\ndeny = ["10.0.0.0/8"]\n\n[challenge]\nmode = "off"\n');
     hangUp();
@@ -522,7 +522,7 @@ describeAsRoot('policies and captures', () => {
     const wrong = seawall('check', file('wrong.toml', '[limits]\nsourse = false\n'));
     expect([wrong.status, wrong.stderr]).toEqual([
       2,
-      `seawall: ${directory}/wrong.toml:2: limits.sourse: there is no such key; did you mean "source"?\n`,
+      `seawall: ${directory}/wrong.toml:2: limits.sourse: unknown key; did you mean "source"?\n`,
     ]);
     const cut = file('cut.toml', 'management = ["192.0.2.7"]\n[lists]\ndeny = ["192.0.2.0/24"]\n');
     const refused = seawall('check', cut);
