@@ -41,6 +41,8 @@ function endUnloaded(error: unknown): never {
 process.on('unhandledRejection', endUnloaded);
 let run: () => Promise<void>;
 try {
+  const { cacheModules } = await import('./module-cache.ts');
+  cacheModules();
   const { load } = await import('./command-line.ts');
   run = await load();
 } catch (error) {

@@ -83,16 +83,30 @@ async function watch(protection: ProtectedInterface, options: RunOptions, stoppe
     end = resolve;
   });
   void stopped.then(end);
-  const reload = (): void => {
+  let over = false;
+  const reloadOnce = async (): Promise<void> => {
     try {
       const { input, policy } = policyOf(options);
       if (!options.allowLockOut) guardAgainstLockOut(policy);
+      await protection.prepare(input);
+      if (over) return;
       protection.update(input);
       print(options, 'reloaded', { policy: formatPolicy(policy) }, 'policy read again and in force');
     } catch (error) {
       // What is in force stays.
       complain(`seawall: reload: ${error instanceof Error ? error.message : String(error)}`);
     }
+  };
+  let reloads = Promise.resolve();
+  let waiting = false;
+  /** One after the other; what changes while one is under way is read by one more. */
+  const reload = (): void => {
+    if (waiting) return;
+    waiting = true;
+    reloads = reloads.then(() => {
+      waiting = false;
+      return reloadOnce();
+    });
   };
   // Signals that come while a policy is put into force are one reload, which begins after the last of them.
   let asked: NodeJS.Immediate | undefined;
@@ -126,6 +140,7 @@ async function watch(protection: ProtectedInterface, options: RunOptions, stoppe
     const printing = options.log === 'verdicts' ? printVerdicts(protection, options) : undefined;
     return await (printing ? Promise.race([ended, printing.then(() => ended)]) : ended);
   } finally {
+    over = true;
     process.off('SIGHUP', hangUp);
     clearImmediate(asked);
     clearInterval(check);

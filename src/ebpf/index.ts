@@ -5,7 +5,13 @@ export type { Storable, ProgramHandle, Stored } from './kernel/map-element.ts';
 export { BPF_FILE_SYSTEM, ensureBpfFileSystem, possibleCpus, unpin } from './kernel/pin.ts';
 export { formatImage, imageOf, parseImage, type ProgramImage } from './kernel/image.ts';
 export { verifierVisits } from './kernel/load.ts';
-export { kernelFunctionId, probeKernelFunction } from './kernel/kernel-btf.ts';
+export {
+  kernelFunctionId,
+  type KernelFunctions,
+  knownKernelFunctions,
+  learnKernelFunctions,
+  probeKernelFunction,
+} from './kernel/kernel-btf.ts';
 export { TcLink } from './kernel/tc-link.ts';
 export {
   type Feature,

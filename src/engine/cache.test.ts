@@ -11,7 +11,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { DiskCache } from './cache.ts';
+import { DiskCache, privateDirectory } from './cache.ts';
 
 let parent: string;
 let directory: string;
@@ -84,4 +84,17 @@ it('does without where nothing can be written', () => {
   const cache = new DiskCache(join(file, 'cache'));
   cache.write('key', 'text');
   expect(cache.read('key')).toBeUndefined();
+});
+
+it('has a directory inside only where others can reach into neither', () => {
+  const inside = join(directory, 'modules');
+  expect(privateDirectory(inside)).toBe(inside);
+  chmodSync(inside, 0o750);
+  expect(privateDirectory(inside)).toBeUndefined();
+  chmodSync(inside, 0o700);
+  chmodSync(directory, 0o777);
+  expect(privateDirectory(inside)).toBeUndefined();
+  rmSync(inside, { recursive: true });
+  symlinkSync(parent, inside);
+  expect(privateDirectory(inside)).toBeUndefined();
 });

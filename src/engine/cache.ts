@@ -17,7 +17,7 @@ import {
   type Stats,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 export const CACHE_DIRECTORY = '/var/cache/seawall';
 const MAX_BYTES = 8 << 20;
@@ -28,6 +28,22 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 
 /** Whether nobody but this user can have written it. */
 const ours = ({ uid, mode }: Stats): boolean => uid === process.getuid!() && (mode & 0o077) === 0;
+
+/** Whether a path is a directory that nobody but this user can reach into. @throws the file system's errors. */
+function isPrivate(directory: string): boolean {
+  const stats = lstatSync(directory);
+  return stats.isDirectory() && ours(stats);
+}
+
+/** Makes a directory of the cache where it is missing; undefined where it is not to be trusted. */
+export function privateDirectory(path: string): string | undefined {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return isPrivate(path) && isPrivate(dirname(path)) ? path : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 /** Texts by key. */
 export class DiskCache {
@@ -79,8 +95,7 @@ export class DiskCache {
   }
 
   #usable(): boolean {
-    const stats = lstatSync(this.#directory);
-    return stats.isDirectory() && ours(stats);
+    return isPrivate(this.#directory);
   }
 
   #tidy(): void {

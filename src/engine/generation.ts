@@ -3,6 +3,7 @@ import { type Protection, protection } from '../dataplane/pipeline.ts';
 import type { Policy } from '../policy/policy.ts';
 import { settleChallenger } from './challenger.ts';
 import { hostClock } from './host-clock.ts';
+import { keepKernelFunctions, recallKernelFunctions } from './kernel-functions.ts';
 import { type FindMap, KernelMaps } from './kernel-maps.ts';
 import { listCapacity, LiveLists, readLists, type SourceLists } from './lists/lists.ts';
 import { loadPrograms } from './load-programs.ts';
@@ -19,6 +20,7 @@ export interface Plan {
 
 /** Decides what a policy comes to on an interface of this network namespace. @throws PolicyError, UnsupportedError. */
 export function planGeneration(interfaceName: string, policy: Policy): Plan {
+  recallKernelFunctions();
   const lists = readLists(policy);
   const { challenger, note } = settleChallenger(policy, interfaceName);
   return {
@@ -48,6 +50,7 @@ export class Generation implements Disposable {
     this.maps = owned.own(KernelMaps.create(made.maps, made.policy, find));
     this.lists = owned.own(new LiveLists(this.maps, made.maps, plan.lists));
     const { program, accept } = loadPrograms(made, { maps: this.maps.all });
+    keepKernelFunctions();
     this.program = owned.own(program);
     this.accept = accept && owned.own(accept);
   }

@@ -54,12 +54,46 @@ function compileAndLoad({ program: spec, accept }: Protection, options: LoadOpti
   }
 }
 
+/** A protection's programs as text, and the key that stands for all that they follow from. */
+export interface Compiled {
+  readonly key: string;
+  readonly text: string;
+}
+
+/** What another thread compiled for the next load. */
+let ahead: Compiled | undefined;
+
+/** Keeps what was compiled for the next load. */
+export function keepCompiled(compiled: Compiled): void {
+  ahead = compiled;
+}
+
+/** Which kernel functions there are, and what the verifier takes, the kernel's build says. */
+function cacheKey({ key }: Protection): string | undefined {
+  return key === undefined ? undefined : [buildId(), release(), version(), key].join('\n');
+}
+
+function compileImages(made: Protection): string {
+  const images: ProgramImage[] = [made.program, ...(made.accept ? [made.accept] : [])].map((spec) => imageOf(spec));
+  return JSON.stringify(images.map((image) => formatImage(image)));
+}
+
+/** A protection's programs, from the cache or compiled and kept there; undefined where nothing stands for what they follow from. @throws DslError. */
+export function compiledPrograms(made: Protection, cache = new DiskCache()): Compiled | undefined {
+  const key = cacheKey(made);
+  if (key === undefined) return undefined;
+  const known = cache.read(key);
+  const text = known ?? compileImages(made);
+  if (known === undefined) cache.write(key, text);
+  return { key, text };
+}
+
 /** Loads a protection's programs; the caller disposes of them. @throws VerifierError, SyscallError, UnsupportedError. */
 export function loadPrograms(made: Protection, options: LoadOptions, cache = new DiskCache()): Programs {
-  if (made.key === undefined) return compileAndLoad(made, options);
-  // Which kernel functions there are, and what the verifier takes, the kernel's build says.
-  const key = [buildId(), release(), version(), made.key].join('\n');
-  const known = cache.read(key);
+  const key = cacheKey(made);
+  if (key === undefined) return compileAndLoad(made, options);
+  const known = ahead?.key === key ? ahead.text : cache.read(key);
+  ahead = undefined;
   if (known !== undefined) {
     try {
       return loadImages(known, options);
@@ -68,7 +102,6 @@ export function loadPrograms(made: Protection, options: LoadOptions, cache = new
     }
   }
   const programs = compileAndLoad(made, options);
-  const images: ProgramImage[] = [made.program, ...(made.accept ? [made.accept] : [])].map((spec) => imageOf(spec));
-  cache.write(key, JSON.stringify(images.map((image) => formatImage(image))));
+  cache.write(key, compileImages(made));
   return programs;
 }

@@ -76,6 +76,19 @@ function findFunction(name: string): number | undefined {
   return undefined;
 }
 
+/** Numbers of kernel functions by name, null where there is none. They hold until the next boot. */
+export type KernelFunctions = Readonly<Record<string, number | null>>;
+
+/** What was looked for so far. */
+export function knownKernelFunctions(): KernelFunctions {
+  return Object.fromEntries([...known].map(([name, id]) => [name, id ?? null]));
+}
+
+/** Takes over what was found since this boot: reading the kernel's type information takes tens of milliseconds. */
+export function learnKernelFunctions(functions: KernelFunctions): void {
+  for (const [name, id] of Object.entries(functions)) known.set(name, id ?? undefined);
+}
+
 function functionId(name: string): number | undefined {
   if (!known.has(name)) known.set(name, findFunction(name));
   return known.get(name);
