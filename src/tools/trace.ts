@@ -28,6 +28,7 @@ export class Trace implements Disposable {
   readonly #program: Program;
   readonly #link: XdpLink;
   readonly #ring: RingBuffer;
+  #lostInAll: bigint | undefined;
   /** What to put back in the end. */
   #before: ProgramSpec | undefined;
   /** From the kernel's monotonic clock to the time of day. */
@@ -55,9 +56,9 @@ export class Trace implements Disposable {
     return this.#link.fallback;
   }
 
-  /** Segments that found no room in the buffer. */
+  /** Segments that found no room in the buffer; until the end, where it has ended. */
   get lost(): bigint {
-    return this.#ring.lost;
+    return this.#lostInAll ?? this.#ring.lost;
   }
 
   /** The segments as they come; ends when the trace is disposed of. */
@@ -74,6 +75,7 @@ export class Trace implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#lostInAll ??= this.#ring.lost;
     this.#ring[Symbol.dispose]();
     if (this.#before) {
       using program = Program.load(this.#before);

@@ -394,6 +394,13 @@ describeAsRoot('in the lab', () => {
     expect(dump).toMatch(/Flags \[S\].*mss 1460/);
   });
 
+  it('ends a trace that is stopped with its count', async () => {
+    await using trace = Running.seawallOn('server', 'trace', '-i', 'eth0');
+    await trace.until(/tracing/);
+    expect(await trace.stop('SIGTERM')).toBe(0);
+    expect(trace.output).toMatch(/^\d+ segments$/m);
+  });
+
   it('traces IPv6', async () => {
     await using _http = await httpServer();
     await using trace = Running.seawallOn('server', 'trace', '-i', 'eth0', '--syn', '--count', '1');
