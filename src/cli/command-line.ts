@@ -39,6 +39,10 @@ function strict(command: Command): Command {
   command.exitOverride().configureOutput({
     writeOut: printRaw,
     writeErr: (text) => {
+      // Where a command is missing, Commander writes the whole help.
+      const usage = /^Usage: ([a-z ]+)/.exec(text);
+      if (usage) complain(`error: no command given; ${usage[1]!.trim()} --help lists them`);
+      if (usage ?? text.startsWith('\nExit status:')) return;
       complain(printable(shorten(text.trimEnd(), LONGEST), '\n\t'));
     },
   });

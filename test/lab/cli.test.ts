@@ -37,6 +37,8 @@ describe('help and mistakes', () => {
     [['run', '-i', 'eth0', '--port', 'http'], 2, /--port: "http"/],
     [['run', '-i', 'eth0', '--mode', 'fast'], 2, /auto, native, generic/],
     [['nonsense'], 2, /unknown command 'nonsense'/],
+    [[], 2, /no command given; seawall --help lists them/],
+    [['lab'], 2, /no command given; seawall lab --help lists them/],
     [['trace', '-i', '../../etc'], 2, /-i: .*no slash/],
     [['detach', '-i', 'sixteen-bytes-xx'], 2, /-i: .*1 to 15 bytes/],
     [['run', '-i', 'a b'], 2, /-i: .*no white space/],
