@@ -60,9 +60,13 @@ const TYPES: Readonly<Record<string, string>> = {
 
 const named = (type: string): string => TYPES[type] ?? type;
 
+/** What JSON has no word for. */
+const wordless = (value: unknown): boolean =>
+  typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value));
+
 /** A value as it is written, short and printable. */
 function shownValue(given: unknown): string {
-  const text = JSON.stringify(given, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
+  const text = JSON.stringify(given, (_key, value: unknown) => (wordless(value) ? String(value) : value));
   return printable(shorten(text));
 }
 
@@ -82,7 +86,10 @@ export function explainIssue(found: Issue, input: unknown): { readonly path: str
     }
     case 'invalid_value': {
       const values = issue.values.map(String);
-      return { path, message: `${shown} is not allowed; ${suggestion(String(given), values)}` };
+      return {
+        path,
+        message: `${shown} is not allowed; ${suggestion(typeof given === 'string' ? given : shown, values)}`,
+      };
     }
     case 'invalid_type':
       return given === undefined
