@@ -25,6 +25,7 @@ export {
 } from './btf/type.ts';
 export { TC, type TcAction, type TcVerdict, XDP, type XdpAction, type XdpVerdict } from './dsl/action.ts';
 export { Builder, UpdateFlag } from './dsl/builder.ts';
+export { type AnyView, LOOP, type LoopStep } from './dsl/callback.ts';
 export type { ContextValue, HelperName } from './dsl/helper-arguments.ts';
 export type { Given, Shape, Shaped } from './dsl/inline.ts';
 export type { LoopControl } from './dsl/loop.ts';

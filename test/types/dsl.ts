@@ -8,6 +8,7 @@ import {
   type EnumValue,
   hashMap,
   type Int,
+  LOOP,
   lpmTrie,
   perCpuArray,
   type Program,
@@ -119,6 +120,30 @@ xdp('types', ($, packet) => {
   address.add(pad[0]!);
   return flag ? XDP.PASS : XDP.DROP;
 });
+
+xdp('callbacks', ($) => {
+  const Sum = struct('sum', { total: u64 });
+  const rounds: Int<64> = $.repeat($.randomU32(), $.stack(Sum), (inner, round, state) => {
+    inner.if(round.eq(1), () => LOOP.BREAK);
+    // @ts-expect-error a verdict ends no round
+    inner.if(round.eq(2), () => XDP.DROP);
+    // @ts-expect-error 32 bits are not 64
+    state.ref('total').add(round);
+    state.ref('total').add(round.u64());
+  });
+  $.repeat(3, (_inner, round) => {
+    void round.add(1);
+    return LOOP.CONTINUE;
+  });
+  // @ts-expect-error without state there is none
+  $.repeat(3, (_inner, _round, state) => void state);
+  // @ts-expect-error 64 bits are too many
+  $.repeat(rounds, () => {});
+  return XDP.PASS;
+});
+
+// @ts-expect-error a step is no verdict
+xdp('step', () => LOOP.BREAK);
 
 // @ts-expect-error a path falls off the end
 xdp('falls_off', ($) => {

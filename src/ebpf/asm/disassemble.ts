@@ -82,6 +82,7 @@ function atomic(insn: Instruction): string {
 /** One instruction as text, in the notation of the kernel's own disassembler. */
 export function disassemble(insn: Instruction): string {
   if (insn.opcode === LD_IMM64) {
+    if (insn.callee !== undefined) return `${register(insn.dst)} = function ${insn.callee}`;
     if (insn.map === undefined)
       return `${register(insn.dst)} = 0x${BigInt.asUintN(64, insn.wide ?? 0n).toString(16)} ll`;
     return `${register(insn.dst)} = map[${insn.map}]${insn.src === Pseudo.MAP_VALUE ? ` value ${signed(insn.imm)}` : ''}`;

@@ -33,6 +33,8 @@ export function encode(insns: readonly Instruction[], resolution: Resolution): B
       if (insn.map !== undefined) {
         high = src === Pseudo.MAP_VALUE ? imm : 0;
         imm = resolution.mapDescriptor(insn.map);
+      } else if (insn.callee !== undefined) {
+        imm = resolution.functionSlot(insn.callee) - slot - 1;
       } else {
         const wide = BigInt.asUintN(64, insn.wide ?? 0n);
         imm = Number(BigInt.asIntN(32, wide));

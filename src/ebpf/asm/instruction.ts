@@ -16,7 +16,7 @@ export interface Instruction {
   readonly wide?: bigint;
   /** The map whose descriptor, or whose value at `imm`, a wide load gives. */
   readonly map?: string;
-  /** The function that a BPF-to-BPF call goes to. */
+  /** The function that a BPF-to-BPF call goes to, or whose address a wide load gives. */
   readonly callee?: string;
   /** The function of the kernel that a call goes to. */
   readonly kernelFunction?: string;

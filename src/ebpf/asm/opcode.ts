@@ -63,7 +63,7 @@ export const Jump = {
 export const Atomic = { add: 0x00, or: 0x40, and: 0x50, xor: 0xa0, xchg: 0xe1, cmpxchg: 0xf1, FETCH: 0x01 } as const;
 
 /** The source register of a wide load or call says what its immediate stands for (`BPF_PSEUDO_*`). */
-export const Pseudo = { MAP_FD: 1, MAP_VALUE: 2, CALL: 1, KERNEL_CALL: 2 } as const;
+export const Pseudo = { MAP_FD: 1, MAP_VALUE: 2, FUNC: 4, CALL: 1, KERNEL_CALL: 2 } as const;
 
 export type AluName = Exclude<keyof typeof Alu, 'mov' | 'end' | 'neg'>;
 export type CompareName = Exclude<keyof typeof Jump, 'ja' | 'call' | 'exit'>;

@@ -9,6 +9,7 @@ import { helpers } from '../uapi/helpers.gen.ts';
 import type { Block, BuilderCore } from './blocks.ts';
 import { changesPacket, kernelFunctionChangesPacket } from './changes-packet.ts';
 import type { Callable } from './callable.ts';
+import type { AnyView, LoopStep } from './callback.ts';
 import { Condition } from './condition.ts';
 import type { Emitter } from './emitter.ts';
 import type { ContextValue, HelperArguments, HelperName } from './helper-arguments.ts';
@@ -24,9 +25,12 @@ import { EnumMember, EnumValue, EnumVariable } from './enum.ts';
 import { Exited } from './exited.ts';
 import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory } from './memory.ts';
+import { emitRepeat } from './repeat.ts';
 import type { SocketPointer } from './socket.ts';
 import { type ElementOf, memoryOf, type View, viewOf, writeType } from './view.ts';
 import { filled, zeroTheRest } from './zeros.ts';
+
+type RoundBody = (inner: Builder<LoopStep>, round: Int<32>, state: AnyView) => LoopStep | Exited | void;
 
 /** Flags of `$.update` (linux/bpf.h). */
 export const UpdateFlag = { ANY: 0, NOEXIST: 1, EXIST: 2 } as const;
@@ -139,6 +143,26 @@ export class Builder<R> {
   /** Runs `body` in the kernel `times` times, a number known while building, with the round's number from 0. */
   loop(times: number, body: (round: Int<32>, loop: LoopControl) => R | Exited | void): void {
     emitLoop(this.#core, this.let(this.u32(0)), times, body);
+  }
+
+  /**
+   * Runs `body` in the kernel `count` times, a number of the kernel or of at most 8,388,608 (`bpf_loop`). The body is a function of its own,
+   * which the verifier walks once however many rounds there are: it has a builder of its own, the round's number from 0, and `state`, memory of the frame that
+   * it shares with what is around it, and can use nothing else from there. What its blocks return ends the round. The result is how
+   * many rounds were begun; -E2BIG, and none, where `count` is beyond the limit. Linux 5.17.
+   */
+  repeat(
+    count: Int<32> | number,
+    body: (inner: Builder<LoopStep>, round: Int<32>) => LoopStep | Exited | void,
+  ): Int<64>;
+  repeat<S extends AnyView>(
+    count: Int<32> | number,
+    state: S,
+    body: (inner: Builder<LoopStep>, round: Int<32>, state: S) => LoopStep | Exited | void,
+  ): Int<64>;
+  repeat(count: Int<32> | number, ...rest: readonly [RoundBody] | readonly [AnyView, RoundBody]): Int<64> {
+    const [state, body] = rest.length === 1 ? [undefined, rest[0]] : rest;
+    return emitRepeat(this.#emitter, count, state, (core, round, shared) => body(new Builder(core), round, shared!));
   }
 
   /** The value in a map, if there is one. */

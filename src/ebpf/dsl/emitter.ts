@@ -252,7 +252,7 @@ export class Emitter {
   }
 
   /** @throws DslError: what one function made was used in another. */
-  refuseForeign(what = 'value', advice = 'pass it as a parameter of the func'): never {
+  refuseForeign(what = 'value', advice = 'pass it as a parameter of the func, or in the state of the callback'): never {
     throw new DslError(`use ${what}: it belongs to another program or function; ${advice}`, new CallSite().location);
   }
 

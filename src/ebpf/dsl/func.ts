@@ -3,6 +3,7 @@ import { DslError } from '../errors.ts';
 import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import { BuilderCore } from './blocks.ts';
+import { buildFunction } from './build-function.ts';
 import { Builder } from './builder.ts';
 import type { Callable } from './callable.ts';
 import { Emitter } from './emitter.ts';
@@ -34,35 +35,6 @@ export function checkParameters(name: string, params: readonly unknown[]): void 
 
 /** Bytes of a result in the type that the kernel is told. */
 export const resultBytes = (width: Width): 4 | 8 => (width === 64 ? 8 : 4);
-
-const building = new WeakSet<object>();
-
-/** Builds a function, unless the program has it already. @throws DslError for one that calls itself, or that has another's name. */
-export function buildFunction<R>(
-  caller: Emitter,
-  fn: { readonly name: string },
-  open: () => { readonly core: BuilderCore<R>; readonly body: () => R | Exited },
-): void {
-  const { functions } = caller.context;
-  if (building.has(fn)) {
-    throw new DslError(`call ${fn.name}: a function cannot call itself`, new CallSite().location);
-  }
-  const known = functions.get(fn.name);
-  if (known && known.of !== fn) {
-    throw new DslError(`call ${fn.name}: the program has another function of this name`, new CallSite().location);
-  }
-  if (known) return;
-  building.add(fn);
-  try {
-    const { core, body } = open();
-    functions.set(fn.name, { of: fn, ir: core.emitter.fn, emitter: core.emitter });
-    caller.suspended(() => {
-      finishBody(core, body(), fn.name);
-    });
-  } finally {
-    building.delete(fn);
-  }
-}
 
 /** Emits the call of a function that the program has. */
 export function emitInvoke<W extends Width>(
@@ -106,16 +78,4 @@ export function func<const P extends readonly Width[], const W extends Width>(
     },
   };
   return fn;
-}
-
-/** Ends a function with what its body returned, and looks for what was forgotten. */
-export function finishBody<R>(core: BuilderCore<R>, result: R | Exited, name: string): void {
-  const { emitter } = core;
-  if (result === undefined && emitter.reachable) {
-    throw new DslError(`build ${name}: the body returned no verdict`, emitter.fn.site.location);
-  }
-  core.finish(result);
-  // What comes after the last exit is never reached and has no end of its own.
-  emitter.fn.blocks = emitter.fn.blocks.filter((block) => block.end !== undefined);
-  emitter.checkLeftovers();
 }

@@ -25,7 +25,7 @@ export function emitLoop<R>(
 ): void {
   if ((times as unknown) instanceof Int) {
     throw new DslError(
-      'loop a value of the kernel times: how often is a number known while building; give the most that it can be, and end the loop with loop.breakIf(round.ge(count))',
+      'loop a value of the kernel times: how often is a number known while building; give the most that it can be, and end the loop with loop.breakIf(round.ge(count)), or write $.repeat',
       new CallSite().location,
     );
   }

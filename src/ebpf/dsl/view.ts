@@ -160,6 +160,13 @@ export function memoryOf(view: object): Memory {
   return (view as { [MEMORY]: Memory })[MEMORY];
 }
 
+const STRUCT = Symbol('struct');
+
+/** The type of what a view looks at. */
+export function structOf(view: object): Struct {
+  return (view as { [STRUCT]: Struct })[STRUCT];
+}
+
 const viewClasses = new WeakMap<Struct, new (memory: Memory) => object>();
 
 /** One class a struct, with a getter a field, so that a view costs one small object. */
@@ -170,6 +177,9 @@ function viewClass(type: Struct): new (memory: Memory) => object {
     readonly [MEMORY]: Memory;
     constructor(memory: Memory) {
       this[MEMORY] = memory;
+    }
+    get [STRUCT](): Struct {
+      return type;
     }
     set(values: Record<string, unknown>): void {
       this[MEMORY].emitter.onLine(() => writeType(this[MEMORY], type, values));

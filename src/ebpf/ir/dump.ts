@@ -29,6 +29,8 @@ function text(op: Op | Terminator): string {
       return `${operand(op.dst)} = map ${op.map}`;
     case 'mapValue':
       return `${operand(op.dst)} = value of ${op.map}+${String(op.offset)}`;
+    case 'function':
+      return `${operand(op.dst)} = address of ${op.callee}`;
     case 'call':
     case 'kernelCall':
     case 'invoke': {

@@ -56,6 +56,8 @@ export type Op = Common &
     | { readonly op: 'frame'; readonly dst: VReg; readonly slot: number; readonly offset: number }
     | { readonly op: 'map'; readonly dst: VReg; readonly map: string }
     | { readonly op: 'mapValue'; readonly dst: VReg; readonly map: string; readonly offset: number }
+    /** The address of a function of the program, for helpers that call it back. */
+    | { readonly op: 'function'; readonly dst: VReg; readonly callee: string }
     | { readonly op: 'call'; readonly helper: number; readonly args: readonly Operand[]; readonly dst?: VReg }
     /** A function of the kernel, found by name in its BTF. */
     | { readonly op: 'kernelCall'; readonly name: string; readonly args: readonly Operand[]; readonly dst?: VReg }
@@ -131,6 +133,7 @@ export function eachUse(op: Op | Terminator, use: (register: VReg) => void): voi
     case 'frame':
     case 'map':
     case 'mapValue':
+    case 'function':
     case 'jump':
   }
 }

@@ -121,6 +121,8 @@ class Selector {
         return emit(LD_IMM64, { dst: op.dst, src: Pseudo.MAP_FD, map: op.map });
       case 'mapValue':
         return emit(LD_IMM64, { dst: op.dst, src: Pseudo.MAP_VALUE, map: op.map, imm: op.offset });
+      case 'function':
+        return emit(LD_IMM64, { dst: op.dst, src: Pseudo.FUNC, callee: op.callee });
       case 'call':
         return this.#call(emit, op.args, op.dst, { imm: op.helper });
       case 'kernelCall':

@@ -100,6 +100,22 @@ it.each<[string, RegExp, (fn: IrFunction) => void]>([
     },
   ],
   [
+    'the address of a function that is not there',
+    /there is no function missing/,
+    (fn) => {
+      fn.blocks[0]!.ops.push({ op: 'function', dst: fn.nextVReg++, callee: 'missing' });
+    },
+  ],
+  [
+    'a function that is read as memory',
+    /is a function, not memory/,
+    (fn) => {
+      const dst = fn.nextVReg++;
+      fn.blocks[0]!.ops.push({ op: 'function', dst, callee: 'twice' });
+      fn.blocks[0]!.ops.push({ op: 'load', size: 4, dst: fn.nextVReg++, from: { base: dst, offset: 0 } });
+    },
+  ],
+  [
     'a map that is read as memory',
     /is a map, not memory/,
     (fn) => {

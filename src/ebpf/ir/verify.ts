@@ -31,7 +31,7 @@ class Verifier {
   readonly #parameters: ParametersOf;
   readonly #blocks = new Map<number, Block>();
   /** What a register holds where only one kind of operation writes it. */
-  readonly #pointers = new Map<VReg, 'map' | 'memory'>();
+  readonly #pointers = new Map<VReg, 'map' | 'function' | 'memory'>();
 
   constructor(fn: IrFunction, parameters: ParametersOf) {
     this.#fn = fn;
@@ -46,7 +46,7 @@ class Verifier {
     const reached = this.#reached();
     for (const block of reached) {
       for (const op of block.ops) {
-        if (op.op === 'map') this.#pointers.set(op.dst, 'map');
+        if (op.op === 'map' || op.op === 'function') this.#pointers.set(op.dst, op.op);
         else if (op.op === 'frame' || op.op === 'mapValue') this.#pointers.set(op.dst, 'memory');
       }
     }
@@ -103,6 +103,9 @@ class Verifier {
         return this.#checkAddress(block, op, op.to, op.size);
       case 'frame':
         return this.#checkAddress(block, op, { base: { slot: op.slot }, offset: op.offset }, 0);
+      case 'function':
+        if (this.#parameters(op.callee) === undefined) fail(`there is no function ${op.callee}`);
+        return;
       case 'call':
       case 'kernelCall':
       case 'invoke': {
@@ -142,7 +145,8 @@ class Verifier {
 
   #checkAddress(block: Block, op: Op, { base, offset }: Address, size: number): void {
     if (typeof base === 'number') {
-      if (this.#pointers.get(base) === 'map') this.#fail(block, op, `v${String(base)} is a map, not memory`);
+      const held = this.#pointers.get(base) ?? 'memory';
+      if (held !== 'memory') this.#fail(block, op, `v${String(base)} is a ${held}, not memory`);
       return;
     }
     const slotSize = this.#fn.frame[base.slot];
