@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { pinToCpu } from '../../src/ebpf/index.ts';
 import { DEFAULT_STACK } from '../../src/dataplane/cookie/challenger.ts';
-import { ethernet, frame, ipv4, ipv6, ipv6Extension, type Layer, tcp, vlan } from '../../src/net/build.ts';
+import { ethernet, frame, ipv4, ipv6, ipv6Extension, type Layer, tcp, udp, vlan } from '../../src/net/build.ts';
 import { ETH_P, IPPROTO } from '../../src/net/headers.ts';
 import { internetChecksum } from '../../src/net/checksum.ts';
 import { parseFrame } from '../../src/net/parse.ts';
@@ -12,6 +12,8 @@ import { ProgramUnderTest } from '../support/program-under-test.ts';
 const DAY = 86_400n * 1_000_000_000n;
 const syn = tcp({ options: [{ kind: 'mss', size: 1460 }] });
 const extension = (type: number): Layer => ipv6Extension(type);
+/** By offset, and the bit that says that more follow. */
+const fragment = (word: number): Layer => ipv6Extension(IPPROTO.FRAGMENT, Uint8Array.of(0, word, 0, 0, 0, 7));
 const atomic = ipv6Extension(IPPROTO.FRAGMENT);
 
 /** What hides it, and the frame. Each has to be challenged. */
@@ -68,6 +70,23 @@ const REFUSED: readonly (readonly [string, Buffer, string])[] = [
   ['SYN and RST', frame([ethernet(), ipv6(), tcp({ flags: ['SYN', 'RST'] })]), 'syn-rst'],
   ['a total length that ends before TCP', frame([ethernet(), ipv4({ totalLength: 20 }), syn]), 'bad-length'],
   ['a total length beyond the frame', frame([ethernet(), ipv4({ totalLength: 1500 }), syn]), 'bad-length'],
+  [
+    'a first fragment whose chain goes on behind the payload',
+    frame([
+      ethernet(),
+      ipv6({ payloadLength: 16 }),
+      fragment(1),
+      extension(IPPROTO.DSTOPTS),
+      extension(IPPROTO.DSTOPTS),
+      udp(),
+    ]),
+    'bad-length',
+  ],
+  [
+    'a later fragment whose header lies behind the payload',
+    frame([ethernet(), ipv6({ payloadLength: 8 }), extension(IPPROTO.DSTOPTS), fragment(16), udp()]),
+    'bad-length',
+  ],
   ['a header length below five', frame([ethernet(), ipv4({ versionIhl: 0x44 }), syn]), 'bad-ip-header'],
   ['IPv6 behind the type of IPv4', frame([ethernet({ proto: ETH_P.IP }), ipv6(), syn]), 'bad-ip-header'],
   ['a data offset below five', frame([ethernet(), ipv4(), tcp({ dataOffset: 0x40 })]), 'bad-tcp-header'],

@@ -337,6 +337,7 @@ export class Model {
     let at = 40;
     let fragmented = false;
     const chained = new Set([0, 43, 44, 51, 60]);
+    const payload = ip.readUInt16BE(4);
     for (let headers = 0; chained.has(next); headers++) {
       if (headers === 8) end('ipv6-chain');
       if (ip.length < at + 2) end('truncated');
@@ -348,6 +349,7 @@ export class Model {
         const word = ip.readUInt16BE(at + 2);
         if ((word & 0xfff8) === 8 && ip[at] === 6) end('tiny-fragment');
         if ((word & 0xfff8) !== 0) {
+          if (at - 40 + 8 > payload) end('bad-length');
           end(this.#policy.fragments.later === 'drop' && ip[at] === 6 ? 'fragment' : 'later-fragment');
         }
         if ((word & 1) !== 0) {
@@ -358,8 +360,8 @@ export class Model {
       next = ip[at]!;
       at += size;
     }
+    if (at - 40 > payload) end('bad-length');
     if (next !== 6) end('not-tcp');
-    const payload = ip.readUInt16BE(4);
     if (payload > ip.length - 40 || payload < at - 40 + 20) end('bad-length');
     return {
       family: 6,

@@ -123,7 +123,7 @@ export function randomFrame(random: Random): Buffer {
     : random.pick(six ? ODD_SOURCES6 : ODD_SOURCES4);
   const dst = random.pick(six ? DESTINATIONS6 : DESTINATIONS4);
   const ip = six
-    ? [ipv6({ src, dst }), ...extensions(random)]
+    ? [ipv6({ src, dst, ...(random.chance(0.06) ? { payloadLength: random.below(100) } : {}) }), ...extensions(random)]
     : [
         ipv4({
           src,

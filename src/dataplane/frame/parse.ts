@@ -217,6 +217,7 @@ function parseIpv6<R>(
   const ip = packet.take(Ipv6).orExit(() => leave('truncated'));
   const frameBytes = packet.remaining();
   $.if(ip.versionClassFlow.and(0xf0000000).ne(0x60000000), () => leave('bad-ip-header'));
+  const payload = ip.payloadLength.host().u32().and(0xffff);
   const next = $.let(ip.nextHeader);
   const zero = (): Int<32> => $.u32(0).forget();
   const chain = $.let(zero());
@@ -237,6 +238,7 @@ function parseIpv6<R>(
           const place = fragment.offset.host().u32().and(0xfff8);
           $.if(place.eq(8).and(fragment.nextHeader.eq(IPPROTO.TCP)), () => leave('tiny-fragment'));
           $.if(place.ne(0), () => {
+            $.if(chain.add(Ipv6Fragment.size).gt(payload), () => leave('bad-length'));
             // Only what carries TCP is ours to drop.
             if (fragments.later === 'drop') $.if(fragment.nextHeader.eq(IPPROTO.TCP), () => leave('fragment'));
             return leave('later-fragment');
@@ -251,10 +253,12 @@ function parseIpv6<R>(
       });
     });
     $.if(next.oneOf(CHAINED), () => leave('ipv6-chain'));
+    // The stack cuts off what lies behind the payload, and takes the rest of a chain from a later fragment. A chain that is not whole in the
+    // first one is not read at all (RFC 7112).
+    $.if(chain.gt(payload), () => leave('bad-length'));
     $.if(next.ne(IPPROTO.TCP), () => leave('not-tcp'));
   });
   packet.skip(chain.and(CHAIN_MASK), { max: CHAIN_MASK }).orExit(() => leave('truncated'));
-  const payload = ip.payloadLength.host().u32().and(0xffff);
   if (rules.lengths === 'check') $.if(payload.u64().gt(frameBytes), () => leave('bad-length'));
   const needed = chain.add(Tcp.size);
   $.if(payload.lt(needed), () => leave('bad-length'));

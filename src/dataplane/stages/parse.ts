@@ -18,7 +18,8 @@ const reasons: Record<ParseReason, ReasonDefinition> = {
   'bad-length': {
     number: 12,
     verdict: 'drop',
-    description: 'a packet whose length says more than the frame holds, or less than its headers',
+    description:
+      'a packet whose length says more than the frame holds, or less than its headers; a first fragment without all of them (RFC 7112)',
   },
   'vlan-depth': { number: 13, verdict: 'drop', description: 'more than two VLAN tags' },
   'ipv6-chain': { number: 14, verdict: 'drop', description: 'more than eight IPv6 extension headers' },
