@@ -26,6 +26,7 @@ export {
 export { TC, type TcAction, type TcVerdict, XDP, type XdpAction, type XdpVerdict } from './dsl/action.ts';
 export { Builder, UpdateFlag } from './dsl/builder.ts';
 export { type AnyView, LOOP, type LoopStep } from './dsl/callback.ts';
+export type { Entry } from './dsl/for-each.ts';
 export type { ContextValue, HelperName } from './dsl/helper-arguments.ts';
 export type { Given, Shape, Shaped } from './dsl/inline.ts';
 export type { LoopControl } from './dsl/loop.ts';

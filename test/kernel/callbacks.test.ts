@@ -2,7 +2,9 @@ import { expect, it } from 'vitest';
 import {
   arrayMap,
   func,
+  hashMap,
   LOOP,
+  perCpuArray,
   Program,
   type ProgramSpec,
   struct,
@@ -117,5 +119,78 @@ describeAsRoot('repeat', () => {
     });
     using program = Program.load(xdp('called', ($) => $.invoke(sum, 4, 5)));
     expect(program.testRun({ data: words() }).verdict).toBe(4 * (3 + 10));
+  });
+});
+
+describeAsRoot('for each', () => {
+  const Total = struct('total', { keys: u64, values: u64, kept: u32, pad: u32 });
+  const Key = struct('key', { low: u32, high: u32 });
+  const Value = struct('value', { count: u64 });
+  const total = arrayMap('total', { value: Total, maxEntries: 1 });
+
+  it('adds up all entries of a hash, and deletes some', () => {
+    const table = hashMap('table', { key: Key, value: Value, maxEntries: 1000 });
+    const spec = xdp('walking', ($) => {
+      const state = $.stack(Total);
+      const visited = $.forEach(table, state, (inner, { key, value }, sum) => {
+        sum.ref('keys').add(key.low.u64().add(key.high.u64().shl(32)));
+        sum.ref('values').add(value.count);
+        inner.if(key.low.and(1).eq(1), () => {
+          inner.delete(table, key);
+          return LOOP.CONTINUE;
+        });
+        value.ref('count').add(1);
+        sum.ref('kept').add(1);
+      });
+      $.update(total, 0, state);
+      return visited.u32();
+    });
+    for (const backend of ['optimizing', 'naive'] as const) {
+      using program = Program.load(spec, { backend });
+      const map = program.map(table);
+      const entries = Array.from({ length: 1 + random(900) }, (_, low) => {
+        return [{ low, high: random(2 ** 32) }, { count: BigInt(random(2 ** 32)) }] as const;
+      });
+      map.updateMany(entries);
+      expect(program.testRun({ data: words() }).verdict).toBe(entries.length);
+      const kept = entries.filter(([{ low }]) => low % 2 === 0);
+      expect(program.map(total).lookup(0)).toEqual({
+        keys: BigInt.asUintN(
+          64,
+          entries.reduce((sum, [{ low, high }]) => sum + BigInt(low) + (BigInt(high) << 32n), 0n),
+        ),
+        values: entries.reduce((sum, [, { count }]) => sum + count, 0n),
+        kept: kept.length,
+        pad: 0,
+      });
+      expect([...map.entries()].toSorted(([a], [b]) => a.low - b.low)).toEqual(
+        kept.map(([key, { count }]) => [key, { count: count + 1n }]),
+      );
+    }
+  });
+
+  it('goes through arrays, and per-CPU ones, until it is ended', () => {
+    const table = arrayMap('table', { value: u32, maxEntries: 10 });
+    const perCpu = perCpuArray('per_cpu', { value: u32, maxEntries: 10 });
+    const spec = xdp('ended', ($) => {
+      const all = $.forEach(perCpu, (_inner, { key, value }) => {
+        value.set({ value: key.add(7) });
+      });
+      return $.forEach(table, (inner, { key, value }) => {
+        value.set({ value: key.add(1) });
+        inner.if(key.eq(4), () => LOOP.BREAK);
+      })
+        .u32()
+        .add(all.u32().mul(100));
+    });
+    using program = Program.load(spec);
+    expect(program.testRun({ data: words() }).verdict).toBe(1005);
+    expect([...program.map(table).entries()].map(([, value]) => value)).toEqual([1, 2, 3, 4, 5, 0, 0, 0, 0, 0]);
+    expect(
+      program
+        .map(perCpu)
+        .lookup(9)!
+        .filter((value) => value === 16),
+    ).toHaveLength(1);
   });
 });

@@ -135,6 +135,16 @@ xdp('callbacks', ($) => {
     void round.add(1);
     return LOOP.CONTINUE;
   });
+  $.forEach(entries, $.stack(Sum), (inner, { key, value }, state) => {
+    inner.if(key.eq(1), () => LOOP.BREAK);
+    state.ref('total').add(value.count);
+    // @ts-expect-error network order has no arithmetic
+    key.add(1);
+    // @ts-expect-error a verdict ends no round
+    inner.if(value.small.eq(2), () => XDP.DROP);
+  });
+  // @ts-expect-error a ring buffer has no entries
+  $.forEach(ringBuffer('events', { size: 4096 }), () => {});
   // @ts-expect-error without state there is none
   $.repeat(3, (_inner, _round, state) => void state);
   // @ts-expect-error 64 bits are too many

@@ -12,7 +12,7 @@ const Kind = { INT: 1, PTR: 2, ARRAY: 3, STRUCT: 4, TYPEDEF: 8, FUNC: 12, FUNC_P
 export const Linkage = { STATIC: 0, GLOBAL: 1 } as const;
 
 /**
- * What a function takes: a number, the program's context (`any` where the kernel asks for no name), or memory of the size of a struct. Of a
+ * What a function takes: a number, the program's context (`any` where the kernel asks for no name, also for other pointers), or memory of the size of a struct. Of a
  * global function the kernel believes this and nothing else (`btf_prepare_func_args`, kernel/bpf/btf.c): the context by the name of its struct.
  */
 export type ParameterType = 'number' | { readonly context: 'xdp_md' | '__sk_buff' | 'any' } | Struct;

@@ -12,6 +12,7 @@ import type { Callable } from './callable.ts';
 import type { AnyView, LoopStep } from './callback.ts';
 import { Condition } from './condition.ts';
 import type { Emitter } from './emitter.ts';
+import { emitForEach, type Entry } from './for-each.ts';
 import type { ContextValue, HelperArguments, HelperName } from './helper-arguments.ts';
 import { emitInline, type Given, type Shape, type Shaped } from './inline.ts';
 import { emitLoop, type LoopControl } from './loop.ts';
@@ -24,13 +25,18 @@ import { type Alike, type Choosable, type Chosen, emitWhen } from './when.ts';
 import { EnumMember, EnumValue, EnumVariable } from './enum.ts';
 import { Exited } from './exited.ts';
 import { Maybe } from './maybe.ts';
-import { addressRegister, type Memory } from './memory.ts';
+import { addressRegister, type Memory, memoryAt } from './memory.ts';
 import { emitRepeat } from './repeat.ts';
 import type { SocketPointer } from './socket.ts';
 import { type ElementOf, memoryOf, type View, viewOf, writeType } from './view.ts';
 import { filled, zeroTheRest } from './zeros.ts';
 
 type RoundBody = (inner: Builder<LoopStep>, round: Int<32>, state: AnyView) => LoopStep | Exited | void;
+type EntryBody<K extends Type, V extends Type> = (
+  inner: Builder<LoopStep>,
+  entry: Entry<K, V>,
+  state: AnyView,
+) => LoopStep | Exited | void;
 
 /** Flags of `$.update` (linux/bpf.h). */
 export const UpdateFlag = { ANY: 0, NOEXIST: 1, EXIST: 2 } as const;
@@ -165,6 +171,29 @@ export class Builder<R> {
     return emitRepeat(this.#emitter, count, state, (core, round, shared) => body(new Builder(core), round, shared!));
   }
 
+  /**
+   * Runs `body` for each entry of a map, as a callback like that of `repeat`: with its key, which was read, and its value in the map; of per-CPU
+   * maps that of this CPU. The entry of a hash may be deleted in it; what others add or delete meanwhile may be seen or not. The
+   * result is how many entries were visited. Linux 5.13.
+   */
+  forEach<K extends Type, V extends Type>(
+    map: MapSpec<K, V, KindsFor<'walk'>>,
+    body: (inner: Builder<LoopStep>, entry: Entry<K, V>) => LoopStep | Exited | void,
+  ): Int<64>;
+  forEach<K extends Type, V extends Type, S extends AnyView>(
+    map: MapSpec<K, V, KindsFor<'walk'>>,
+    state: S,
+    body: (inner: Builder<LoopStep>, entry: Entry<K, V>, state: S) => LoopStep | Exited | void,
+  ): Int<64>;
+  forEach<K extends Type, V extends Type>(
+    map: MapSpec<K, V, KindsFor<'walk'>>,
+    ...rest: readonly [EntryBody<K, V>] | readonly [AnyView, EntryBody<K, V>]
+  ): Int<64> {
+    requireKind(map, 'walk');
+    const [state, body] = rest.length === 1 ? [undefined, rest[0]] : rest;
+    return emitForEach(this.#emitter, map, state, (core, entry, shared) => body(new Builder(core), entry, shared!));
+  }
+
   /** The value in a map, if there is one. */
   lookup<K extends Type, V extends Type>(
     map: MapSpec<K, V, KindsFor<'look up in'>>,
@@ -178,7 +207,7 @@ export class Builder<R> {
       emitter.emit({ op: 'call', helper: helpers.map_lookup_elem.id, args, dst, note: `look up ${map.name}` });
     });
     return this.#maybePointer(dst, `the result of looking up ${map.name}`, () =>
-      mapValue(this.#memory(map.name, dst, 0), map.value!),
+      mapValue(memoryAt(this.#emitter, dst, map.name), map.value!),
     );
   }
 
@@ -196,7 +225,7 @@ export class Builder<R> {
     emitter.useMap(map);
     const dst = emitter.vreg();
     emitter.emit({ op: 'mapValue', dst, map: map.name, offset: 0 });
-    return mapValue(this.#memory(map.name, dst, 0), map.value!);
+    return mapValue(memoryAt(this.#emitter, dst, map.name), map.value!);
   }
 
   /** Writes a value to a map. The result is 0, or a negative errno (`UpdateFlag.NOEXIST`: -EEXIST when the key is there). */
@@ -245,7 +274,7 @@ export class Builder<R> {
     const line = emitter.line();
     const args = [emitter.mapPointer(ring), BigInt(type.size), 0n];
     emitter.emit({ op: 'call', helper: helpers.ringbuf_reserve.id, args, dst, note: `reserve in ${ring.name}` });
-    const memory = (): Memory => this.#memory(ring.name, dst, 0);
+    const memory = (): Memory => memoryAt(this.#emitter, dst, ring.name);
     this.#maybePointer(dst, `a record of ${ring.name}`, memory).match({
       some: (record) => {
         emitter.withoutLeaving(
@@ -389,10 +418,6 @@ export class Builder<R> {
     return () => {
       this.#emitter.checkUsable(scope);
     };
-  }
-
-  #memory(name: string, base: number, offset: number): Memory {
-    return { emitter: this.#emitter, address: { base, offset }, name, check: this.#scopeCheck() };
   }
 
   #maybePointer<T>(pointer: number, what: string, make: () => T): Maybe<T, R> {

@@ -8,7 +8,7 @@ import { buildFunction } from './build-function.ts';
 import { watched } from './dropped-verdict.ts';
 import { Emitter } from './emitter.ts';
 import { Exited } from './exited.ts';
-import { addressRegister, frameAlignment, type Memory } from './memory.ts';
+import { addressRegister, frameAlignment, type Memory, memoryAt } from './memory.ts';
 import { memoryOf, structOf, viewOf } from './view.ts';
 
 /** How a round of `$.repeat` or `$.forEach` ends. Only `LOOP` has such. */
@@ -104,13 +104,8 @@ export function sharedState<S extends AnyView>(
     address: addressRegister(memory),
     type,
     inside: (emitter, base) => {
-      const { scope } = emitter;
-      const check = (): void => {
-        emitter.checkUsable(scope);
-      };
-      const address = { base, offset: 0 };
-      const within: Memory = { emitter, address, name: type.name, check, frameAlignment: frameAlignmentOfBase };
-      return viewOf(within, type) as unknown as S;
+      const memory = { ...memoryAt(emitter, base, type.name), frameAlignment: frameAlignmentOfBase };
+      return viewOf(memory, type) as unknown as S;
     },
   };
 }

@@ -9,7 +9,7 @@ import { type ContextLayout, Emitter } from './emitter.ts';
 import { checkParameters, emitInvoke, type FuncReturn, resultBytes } from './func.ts';
 import type { ContextValue } from './helper-arguments.ts';
 import { Int, operandFor, UNKNOWN, type Width } from './int.ts';
-import { addressRegister } from './memory.ts';
+import { addressRegister, memoryAt } from './memory.ts';
 import { Packet } from './packet.ts';
 import { memoryOf, type View, viewOf } from './view.ts';
 
@@ -76,11 +76,7 @@ function valueOf<W extends Width>(
   const { emitter } = core;
   if (typeof param === 'number') return new Int(emitter, param, register, UNKNOWN);
   refuseNull(core, register);
-  const { scope } = emitter;
-  const check = (): void => {
-    emitter.checkUsable(scope);
-  };
-  return viewOf({ emitter, address: { base: register, offset: 0 }, name: param.name, check }, param);
+  return viewOf(memoryAt(emitter, register, param.name), param);
 }
 
 /** What the caller hands over for a parameter. */

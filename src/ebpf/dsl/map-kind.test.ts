@@ -32,6 +32,7 @@ const MISTAKES: readonly (readonly [string, RegExp, ($: Untyped, packet: unknown
   ['look-up in a program array', /it is a program array; give an array/, ($) => $['lookup']!(programs, 0)],
   ['update of a program array', /update programs: it is a program array/, ($) => $['update']!(programs, 0, 1)],
   ['delete from an array', /delete from pair: it is an array; give a hash/, ($) => $['delete']!(pair, 0)],
+  ['walk through a ring buffer', /walk ring: it is a ring buffer; give an array/, ($) => $['forEach']!(ring, () => {})],
   ['place of a hash', /take the place of table: it is a hash; give an array of one entry/, ($) => $['at']!(table, 0)],
   ['place of a per-CPU array', /it is a per-CPU array; give an array of one entry/, ($) => $['at']!(counters, 0)],
   ['place of one of several', /pair at 0: it has 2 entries/, ($) => $['at']!(pair, 0)],

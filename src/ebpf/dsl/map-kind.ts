@@ -29,6 +29,7 @@ const OPERATIONS = {
   update: { kinds: [...ARRAYS, ...HASHES, 'LPM trie'], needs: 'an array, a hash or an LPM trie' },
   'delete from': { kinds: [...HASHES, 'LPM trie'], needs: 'a hash or an LPM trie' },
   'take the place of': { kinds: ['array'], needs: 'an array of one entry' },
+  walk: { kinds: [...ARRAYS, ...HASHES], needs: 'an array or a hash' },
   'record in': { kinds: ['ring buffer'], needs: 'a ring buffer' },
   'tail call through': { kinds: ['program array'], needs: 'a program array' },
 } as const satisfies Record<string, { readonly kinds: readonly MapKind[]; readonly needs: string }>;
@@ -44,6 +45,7 @@ export const HELPER_OPERATIONS = {
   map_update_elem: 'update',
   map_delete_elem: 'delete from',
   tail_call: 'tail call through',
+  for_each_map_elem: 'walk',
   ringbuf_output: 'record in',
   ringbuf_reserve: 'record in',
   ringbuf_query: 'record in',

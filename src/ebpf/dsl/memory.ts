@@ -38,6 +38,15 @@ export interface Memory {
   check(): void;
 }
 
+/** Memory that a register points to, usable as long as what is open here. */
+export function memoryAt(emitter: Emitter, base: number, name: string): Memory {
+  const { scope } = emitter;
+  const check = (): void => {
+    emitter.checkUsable(scope);
+  };
+  return { emitter, address: { base, offset: 0 }, name, check };
+}
+
 /** A part of the same memory. */
 export const within = (memory: Memory, offset: number, name: string): Memory => ({
   ...memory,

@@ -117,7 +117,7 @@ export function readType(memory: Memory, type: Type): unknown {
 }
 
 /** Reads a value with all its parts. */
-function snapshot(memory: Memory, type: Type): unknown {
+export function snapshot(memory: Memory, type: Type): unknown {
   if (type.kind === 'struct') {
     const parts = Object.entries(type.fields).map(([field, of]) => [field, snapshot(fieldOf(memory, type, field), of)]);
     return Object.fromEntries(parts);
