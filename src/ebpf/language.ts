@@ -55,7 +55,17 @@ export { Maybe } from './dsl/maybe.ts';
 export type { MapKind } from './dsl/map-kind.ts';
 export type { Packet } from './dsl/packet.ts';
 export type { TcPacket, XdpPacket } from './dsl/packet-kinds.ts';
-export { compile, dump, LICENSE, type ProgramSpec, tc, type TcBuilder, xdp, type XdpBuilder } from './dsl/program.ts';
+export {
+  compile,
+  dump,
+  LICENSE,
+  type ProgramSpec,
+  tc,
+  type TcBuilder,
+  xdp,
+  type XdpBuilder,
+  type XdpOptions,
+} from './dsl/program.ts';
 export { BytesValue } from './dsl/bytes-value.ts';
 export type { ScalarValue } from './dsl/memory.ts';
 export { Ref } from './dsl/ref.ts';

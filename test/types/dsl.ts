@@ -229,6 +229,9 @@ tc('traffic_control', ($, packet) => {
   return $.u32(2);
 });
 
+xdp('frags', () => XDP.PASS, { frags: true });
+// @ts-expect-error the packets of traffic control are of several buffers anyway
+tc('frags', () => TC.OK, { frags: true });
 // @ts-expect-error an action made by hand
 xdp('by_hand', () => ({ kind: 'XDP', name: 'DROP', code: 7 }));
 // @ts-expect-error an action of another kind of program

@@ -20,12 +20,25 @@ export interface ProgramSpec {
   readonly name: string;
   readonly type: number;
   readonly license: string;
+  /** Flags of BPF_PROG_LOAD (linux/bpf.h). */
+  readonly flags: number;
   /** The main function first. */
   readonly functions: readonly IrFunction[];
   readonly maps: readonly MapSpec[];
 }
 
 export const LICENSE = 'Dual MIT/GPL';
+
+/** BPF_F_XDP_HAS_FRAGS (linux/bpf.h). */
+export const XDP_HAS_FRAGS = 1 << 5;
+
+export interface XdpOptions {
+  /**
+   * Takes frames of several buffers too (BPF_F_XDP_HAS_FRAGS, Linux 5.18), without which drivers refuse the program at a large MTU. The packet's
+   * cursor reaches the first buffer alone; the helpers `xdp_get_buff_len`, `xdp_load_bytes` and `xdp_store_bytes` reach the whole frame.
+   */
+  readonly frags?: boolean;
+}
 
 /** The builder of a traffic-control program. */
 export type TcBuilder = Builder<TcVerdict>;
@@ -55,6 +68,7 @@ function program<R, P>(
   name: string,
   { type, verdicts, layout, packet: PacketOfKind }: Kind<R, P>,
   body: ($: Builder<R>, packet: P) => R | Exited,
+  flags = 0,
 ): ProgramSpec {
   const context: ProgramContext = { layout, functions: new Map(), maps: new Map() };
   const signature = { parameters: [{ context: 'any' }], result: 4, linkage: Linkage.GLOBAL } as const;
@@ -72,14 +86,19 @@ function program<R, P>(
     name,
     type,
     license: LICENSE,
+    flags,
     functions: [emitter.fn, ...[...context.functions.values()].map(({ ir }) => ir)],
     maps: [...context.maps.values()],
   });
 }
 
 /** Writes an XDP program: runs `body` once, now, which emits the instructions. @throws DslError at the author's line. */
-export function xdp(name: string, body: ($: XdpBuilder, packet: XdpPacket) => XdpVerdict | Exited): ProgramSpec {
-  return program(name, XDP_KIND, body);
+export function xdp(
+  name: string,
+  body: ($: XdpBuilder, packet: XdpPacket) => XdpVerdict | Exited,
+  { frags = false }: XdpOptions = {},
+): ProgramSpec {
+  return program(name, XDP_KIND, body, frags ? XDP_HAS_FRAGS : 0);
 }
 
 /** Writes a traffic-control program (`BPF_PROG_TYPE_SCHED_CLS`), as `xdp` writes an XDP program. */

@@ -15,6 +15,7 @@ export interface ProgramImage {
   readonly name: string;
   readonly type: number;
   readonly license: string;
+  readonly flags: number;
   /** With zeros where relocations go. */
   readonly insns: Buffer;
   readonly relocations: readonly Relocation[];
@@ -37,8 +38,8 @@ export function imageOf(spec: ProgramSpec): ProgramImage {
     functionSlot: (name) => starts.get(name)!,
     kernelFunction: () => 0,
   });
-  const { name, type, license, maps } = spec;
-  return { name, type, license, insns, relocations, info: programInfo(code), maps };
+  const { name, type, license, flags, maps } = spec;
+  return { name, type, license, flags, insns, relocations, info: programInfo(code), maps };
 }
 
 /** The instructions with all numbers filled in. */

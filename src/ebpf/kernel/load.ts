@@ -2,7 +2,8 @@
 import { encode } from '../asm/encode.ts';
 import { FUNCTION_INFO_SIZE, LINE_INFO_SIZE, type ProgramInfo, programInfo } from '../btf/program-info.ts';
 import type { MapSpec } from '../dsl/map.ts';
-import { compile, type ProgramSpec } from '../dsl/program.ts';
+import { compile, type ProgramSpec, XDP_HAS_FRAGS } from '../dsl/program.ts';
+import { UnsupportedError } from '../errors.ts';
 import type { Backend, CompiledCode } from '../ir/compile.ts';
 import { attr, attribute, objectName } from '../sys/attr.ts';
 import { commandError, tryCommand } from '../sys/bpf.ts';
@@ -12,6 +13,7 @@ import { BpfMap } from './bpf-map.ts';
 import { loadBtf } from './btf-object.ts';
 import { linked, type ProgramImage } from './image.ts';
 import { kernelFunctionId } from './kernel-btf.ts';
+import { kernelAtLeast } from './probes.ts';
 import { VerifierError } from './verifier-error.ts';
 
 /** A map of any shape. */
@@ -86,7 +88,7 @@ interface Log {
 
 /** Shows a program to the kernel once. The names of functions and lines go along. */
 function loadOnce(
-  spec: Pick<ProgramSpec, 'name' | 'type' | 'license'>,
+  spec: Pick<ProgramSpec, 'name' | 'type' | 'license' | 'flags'>,
   insns: Buffer,
   info: ProgramInfo,
   log?: Log,
@@ -99,6 +101,7 @@ function loadOnce(
       insnCount: insns.length / 8,
       insns: addressOf(insns),
       license: addressOf(license),
+      programFlags: spec.flags,
       name: objectName(spec.name),
       btfFd: btf.fd,
       funcInfoSize: FUNCTION_INFO_SIZE,
@@ -124,7 +127,7 @@ function refuseInterrupted(what: string, { errno }: { readonly errno: string }):
 /** Verifier logs grow with the program; the last attempt has the largest buffer that every supported kernel takes. */
 const LOG_SIZES = [1 << 20, 1 << 24];
 
-/** Loads what was prepared. @throws VerifierError, SyscallError. */
+/** Loads what was prepared. @throws VerifierError, SyscallError, UnsupportedError. */
 export function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: Buffer): Descriptor {
   const what = `load program ${spec.name}`;
   const info = programInfo(code);
@@ -142,6 +145,9 @@ export function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: B
     throw new VerifierError(spec.name, code, text, {
       cause: commandError('PROG_LOAD', what, again.errno, 'the verifier refused it'),
     });
+  }
+  if (first.errno === 'EINVAL' && (spec.flags & XDP_HAS_FRAGS) !== 0 && !kernelAtLeast('5.18')) {
+    throw new UnsupportedError('XDP programs for frames of several buffers', '5.18');
   }
   throw commandError('PROG_LOAD', what, first.errno);
 }
