@@ -40,10 +40,12 @@ function text({ programs, maps, challenge, features, falseLimit }: Checked): str
 }
 
 function check(file: string, options: CheckOptions): void {
-  const { policy } = policyOf({ config: file });
-  if (!options.allowLockOut) guardAgainstLockOut(policy);
-  requireRoot('the verifier');
-  const checked = checkPolicy(policy, policy.interfaces[0], options.verifier);
+  const { policy, use } = policyOf({ config: file });
+  const checked = use(() => {
+    if (!options.allowLockOut) guardAgainstLockOut(policy);
+    requireRoot('the verifier');
+    return checkPolicy(policy, policy.interfaces[0], options.verifier);
+  });
   const { assembly, ...rest } = checked;
   if (options.json) print(JSON.stringify({ ok: true, ...rest, ...(options.asm ? { assembly } : {}) }));
   else print([`${printable(file)} is valid`, text(checked), ...(options.asm ? [assembly] : [])].join('\n'));

@@ -18,8 +18,8 @@ const STAGES: readonly AnyStage[] = stages;
 function explain(path: string, options: PolicyOptions & { readonly packet: string }): void {
   requireRoot('explain');
   const wanted = parseCount(options.packet, '--packet', 1, Number.MAX_SAFE_INTEGER);
-  const { policy } = policyOf(options);
-  using replay = new Replay(policy);
+  const { policy, use } = policyOf(options);
+  using replay = use(() => new Replay(policy));
   namingFile(path, () => {
     for (const packet of openCapture(path)) {
       // Everything before it counts: buckets and verified sources are what it finds.

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import { FileError, FileLimit, readRegularFile } from '../engine/regular-file.ts';
 import { type Policy, resolvePolicy } from '../policy/policy.ts';
 import { challengeForms, challengeModes, type PolicyInput } from '../policy/schema.ts';
-import { readPolicy } from '../policy/toml.ts';
+import { located, readPolicy } from '../policy/toml.ts';
 import { defaults } from '../policy/policy.ts';
 import { parseCount, parsePorts } from '../policy/units.ts';
 import { PolicyError } from '../policy/policy-error.ts';
@@ -49,10 +49,19 @@ function readFile(file: string): string {
   }
 }
 
+/** A policy, and where it was written. */
+export interface GivenPolicy {
+  readonly input: PolicyInput;
+  readonly policy: Policy;
+  /** Puts the policy to a use. @throws PolicyError with file and line where that finds a mistake in it. */
+  readonly use: <T>(action: () => T) => T;
+}
+
 /** Reads the file and lays the options over it. @throws PolicyError with file and line, or the option. */
-export function policyOf(options: PolicyOptions): { readonly input: PolicyInput; readonly policy: Policy } {
+export function policyOf(options: PolicyOptions): GivenPolicy {
   const { config, rate, burst, port, challenge, form, dryRun } = options;
-  const file: PolicyInput = config === undefined ? {} : readPolicy(readFile(config), config).input;
+  const text = config === undefined ? '' : readFile(config);
+  const file: PolicyInput = config === undefined ? {} : readPolicy(text, config).input;
   const before = file.limits?.source || defaults.source;
   const source =
     rate === undefined && burst === undefined
@@ -84,5 +93,12 @@ export function policyOf(options: PolicyOptions): { readonly input: PolicyInput;
     ...(Object.keys(asked).length > 0 ? { challenge: { ...file.challenge, ...asked } } : {}),
     ...(dryRun ? { 'dry-run': true } : {}),
   };
-  return { input, policy: resolvePolicy(input) };
+  const use = <T>(action: () => T): T => {
+    try {
+      return action();
+    } catch (error) {
+      throw config === undefined ? error : located(error, text, config);
+    }
+  };
+  return { input, policy: use(() => resolvePolicy(input)), use };
 }

@@ -52,9 +52,9 @@ function textLine({ n, verdict, reason, service, tokens }: Replayed): string {
 
 function replay(path: string, options: ReplayOptions): void {
   requireRoot('replay');
-  const { policy } = policyOf(options);
+  const { policy, use } = policyOf(options);
   const packets = namingFile(path, () => openCapture(path));
-  using replayed = new Replay(policy);
+  using replayed = use(() => new Replay(policy));
   using dropped = options.writeDropped === undefined ? undefined : new PacketFile(options.writeDropped);
   const totals: Record<string, Record<string, number>> = {};
   let piece = '';

@@ -86,11 +86,15 @@ async function watch(protection: ProtectedInterface, options: RunOptions, stoppe
   let over = false;
   const reloadOnce = async (): Promise<void> => {
     try {
-      const { input, policy } = policyOf(options);
-      if (!options.allowLockOut) guardAgainstLockOut(policy);
+      const { input, policy, use } = policyOf(options);
+      use(() => {
+        if (!options.allowLockOut) guardAgainstLockOut(policy);
+      });
       await protection.prepare(input);
       if (over) return;
-      protection.update(input);
+      use(() => {
+        protection.update(input);
+      });
       print(options, 'reloaded', { policy: formatPolicy(policy) }, 'policy read again and in force');
     } catch (error) {
       // What is in force stays.
@@ -172,11 +176,13 @@ async function run(options: RunOptions): Promise<void> {
   });
   // Node would end; what comes until `watch` listens is delivered to it.
   process.on('SIGHUP', () => {});
-  const { input, policy } = policyOf(options);
-  if (!options.allowLockOut) guardAgainstLockOut(policy);
+  const { input, policy, use } = policyOf(options);
+  use(() => {
+    if (!options.allowLockOut) guardAgainstLockOut(policy);
+  });
   const name = interfaceOf(options, policy);
   using _instance = new Instance(name);
-  using protection = protect(name, input, { mode: options.mode, pin: true });
+  using protection = use(() => protect(name, input, { mode: options.mode, pin: true }));
   const { mode, fallback, programSize } = protection;
   print(
     options,

@@ -95,6 +95,13 @@ export class PinnedSet {
   }
 }
 
+/** Why a set cannot be taken over. A set without its state is none of ours, or no longer whole: what its maps mean is not known. */
+function versionProblem({ state: { version } }: PinnedSet): string | undefined {
+  if (version === PIN_VERSION) return undefined;
+  if (version === undefined) return `their \`${STATE}\` is missing or cannot be read`;
+  return `their version is ${String(version)}, this Seawall knows ${String(PIN_VERSION)}`;
+}
+
 function unpinIfThere(path: string): void {
   if (kindOf(path) === 'other') unpin(path);
 }
@@ -158,18 +165,17 @@ export class Pins {
     return kindOf(this.directory) !== undefined;
   }
 
-  /** The set in force. @throws SyscallError for one that another version made. */
+  /** The set in force. @throws SyscallError for one that another version made, or that does not say which. */
   open(): PinnedSet | undefined {
     if (!this.exist) return undefined;
     this.#check();
     const [set] = this.#sets();
-    const { version } = set?.state ?? {};
-    const foreign = version !== undefined && version !== PIN_VERSION;
-    if (!foreign && !this.#formerPins().includes(LINK)) return set;
+    const problem = this.#formerPins().includes(LINK) ? 'Seawall 0.2 made them' : set && versionProblem(set);
+    if (problem === undefined) return set;
     throw new SyscallError(
       'protect',
       'EEXIST',
-      `take over the pins of ${this.#interface}: ${foreign ? `their version is ${String(version)}, this Seawall knows ${String(PIN_VERSION)}` : 'Seawall 0.2 made them'}; take the protection down with \`seawall detach -i ${this.#interface}\`, or use the Seawall that pinned it`,
+      `take over the pins of ${this.#interface}: ${problem}; take the protection down with \`seawall detach -i ${this.#interface}\`, or use the Seawall that pinned it`,
     );
   }
 

@@ -22,9 +22,14 @@ export function readPolicy(text: string, file: string): { readonly input: Policy
   try {
     return { input, policy: resolvePolicy(input) };
   } catch (error) {
-    if (!(error instanceof PolicyError)) throw error;
-    throw new PolicyError(`${file}:${String(lineOf(text, error.path))}`, error.message, { cause: error });
+    throw located(error, text, file);
   }
+}
+
+/** A mistake in a policy with file and line; other errors as they are. */
+export function located(error: unknown, text: string, file: string): unknown {
+  if (!(error instanceof PolicyError)) return error;
+  return new PolicyError(`${file}:${String(lineOf(text, error.path))}`, error.message, { cause: error });
 }
 
 /** The policy in effect as the text of a file, which says the same when it is read again. */

@@ -180,7 +180,7 @@ it('refuses limits of services that are too far apart for the ticks of one meter
     ],
   });
   expect(() => tickShifts(apart)).toThrow(
-    'limits.source: 10k/s in one service and 1/h with a burst of 720 in another cannot share a meter; raise the slower rate or lower its burst',
+    'services.1.limits.source: 1/h with a burst of 720 cannot share a meter with 10k/s in another service; raise the slower rate or lower its burst',
   );
 });
 

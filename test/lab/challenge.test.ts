@@ -262,4 +262,26 @@ describeAsRoot('challenges', () => {
       expect([status, protection.stats().reasons.challenged]).toEqual([7, 0n]); // 7: refused, by the host itself
     }
   });
+
+  it.runIf(FORMS.includes('assign')).each<[string, PolicyInput]>([
+    ['reset', always('reset')],
+    ['off', { challenge: { mode: 'off' } }],
+  ])('accept a cookie that comes back after assign gave way to %s', async (_form, next) => {
+    using protection = guard(always('assign'));
+    const nft = (rules: string): void => {
+      clients.run(() => execFileSync('nft', ['-f', '-'], { input: rules }));
+    };
+    const { 'within-limit': passed, 'not-syn': others } = protection.stats().reasons;
+    // The client has its answer, and the server hears nothing of it.
+    nft('table ip held { chain out { type filter hook output priority 0; tcp flags & (syn|ack) == ack drop; }; }');
+    await using page = new Running('nsenter', [`--net=${clients.path}`, 'curl', '-s', '-m', '15', 'http://10.0.0.10/']);
+    await expect.poll(() => run(clients, 'ss', '-Htn', 'dport', '=', ':80').stdout).toMatch(/^ESTAB/);
+    expect(protection.stats().reasons).toMatchObject({ challenged: 1n, proof: 0n, 'not-syn': others });
+    behind.run(() => {
+      protection.update(next);
+    });
+    nft('delete table ip held');
+    expect([await page.ended(), page.output]).toEqual([0, 'hello\n']);
+    expect(protection.stats().reasons).toMatchObject({ challenged: 1n, 'within-limit': passed });
+  });
 });

@@ -537,9 +537,23 @@ describeAsRoot('policies and captures', () => {
     const refused = seawall('check', cut);
     expect([refused.status, refused.stderr]).toEqual([
       2,
-      'seawall: lists.deny: 192.0.2.0/24 would cut off 192.0.2.7, an address under management; add it to lists.allow, or run with --allow-lock-out\n',
+      `seawall: ${cut}:3: lists.deny: 192.0.2.0/24 would cut off 192.0.2.7, an address under management; add it to lists.allow, or run with --allow-lock-out\n`,
     ]);
     expect(seawall('check', cut, '--allow-lock-out').status).toBe(0);
+    const own = (name: string, rate: string): string => `[[services]]\nname = "${name}"\nlimits.source = ${rate}\n`;
+    const apart = file(
+      'apart.toml',
+      own('a', '{ rate = "10k/s", burst = 5 }') + own('b', '{ rate = "1/h", burst = 720 }'),
+    );
+    const list = file('list.toml', `[lists]\ndeny-files = [\n  "${file('deny.txt', '10.0.0.0/8 x\n')}",\n]\n`);
+    for (const [path, place] of [
+      [apart, `${apart}:6: services.1.limits.source: 1/h with a burst of 720 cannot share a meter with 10k/s`],
+      [list, `${list}:3: lists.deny-files.0: ${directory}/deny.txt:1: column 12: "x" follows the network`],
+    ] as const) {
+      const { status: judged, stderr } = seawall('check', path);
+      expect([judged, stderr]).toEqual([2, expect.stringMatching(/^[^\n]*\n$/)]);
+      expect(stderr).toContain(`seawall: ${place}`);
+    }
   });
 
   it('replay runs a capture through the program, and writes what would be dropped', () => {

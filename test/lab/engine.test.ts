@@ -1,9 +1,11 @@
 /** Changes of a protection happen whole or not at all, and what survives them does. */
 import { readdirSync, readFileSync, existsSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { flood } from '../../lab/flood.ts';
 import { LAB_INTERFACE, labDown, labUp, namespaceOf, server } from '../../lab/topology.ts';
 import { interfaceIndex, leakedDescriptors, Program, readInterface, xdp, XDP, XdpLink } from '../../src/ebpf/index.ts';
+import { COOKIE_LIFE } from '../../src/dataplane/cookie/cookie.ts';
+import { formFeature } from '../../src/engine/challenger.ts';
 import { Pins } from '../../src/engine/pins.ts';
 import { type PolicyInput, protect } from '../../src/index.ts';
 import { describeAsRoot } from '../support/as-root.ts';
@@ -152,6 +154,26 @@ describeAsRoot('the engine', () => {
       expect(counted(third)).toEqual({ web: 0, mail: 0 });
       expect([sendTo(80, SENT.web), 0]).toEqual([counted(third)['web'], counted(third)['mail']]);
     });
+  });
+
+  it.runIf(formFeature('assign')?.available)('lets the accepting half go once no cookie can come back', () => {
+    const accepts = (): boolean => pinned().some((name) => name.endsWith('/accept_link'));
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      using protection = there.run(() =>
+        protect(LAB_INTERFACE, { challenge: { mode: 'always', form: 'assign' } }, { pin: true }),
+      );
+      there.run(() => {
+        protection.update({ challenge: { mode: 'off' } });
+      });
+      const life = Number(COOKIE_LIFE / 1_000_000n);
+      vi.advanceTimersByTime(life);
+      expect(accepts()).toBe(true);
+      vi.advanceTimersByTime(2000);
+      expect(accepts()).toBe(false);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('counts no frame of a self-test', () => {

@@ -41,20 +41,21 @@ describeAsRoot('pins', () => {
     expect([attached(), existsSync(directory())]).toEqual([{}, false]);
   });
 
-  it('of another version, or of Seawall 0.2, are refused with what to do, and `detach` removes them', () => {
+  it('of another version, of none, or of Seawall 0.2, are refused with what to do, and `detach` removes them', () => {
     const program = xdp('former', () => XDP.PASS);
     const state = { policy: '', services: [], sysctls: {}, tested: {}, pins: [], version: PIN_VERSION + 1 };
     const versions = `their version is ${String(PIN_VERSION + 1)}, this Seawall knows ${String(PIN_VERSION)}`;
-    for (const [why, where] of [
-      [versions, `${directory()}/1`],
-      ['Seawall 0.2 made them', directory()],
+    for (const [why, where, made] of [
+      [versions, `${directory()}/1`, state],
+      ['their `state` is missing or cannot be read', `${directory()}/1`, undefined],
+      ['Seawall 0.2 made them', directory(), undefined],
     ] as const) {
       mkdirSync(where, { recursive: true, mode: 0o700 });
       {
         using loaded = Program.load(program);
         using link = there.run(() => XdpLink.attach(loaded, LAB_INTERFACE));
         link.pin(`${where}/link`);
-        using map = where === directory() ? undefined : createStateMap(state);
+        using map = made && createStateMap(made);
         map?.pin(`${where}/state`);
       }
       const refused = seawallOn('server', 'run', '-i', LAB_INTERFACE);

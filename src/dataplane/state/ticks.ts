@@ -26,16 +26,25 @@ export function bucketTicks({ interval, burst }: Bucket, shift: number): { price
 /** The share of its rate that a bucket gets at least. */
 const LEAST_SHARE = 0.9;
 
-/** @throws PolicyError where ticks that are long enough for the slowest bucket of a meter are too long for the fastest. */
-function checkTicks(buckets: readonly Bucket[], shift: number, path: string): void {
+/**
+ * The bits that a meter leaves out for one limit of each service, by the name that the limit has in a policy.
+ * @throws PolicyError where ticks that are long enough for the slowest bucket are too long for the fastest.
+ */
+function sharedShift(
+  services: readonly Service[],
+  name: string,
+  pick: (limits: Service['limits']) => Bucket | undefined,
+): number {
+  const buckets = services.flatMap(({ limits }) => pick(limits) ?? []);
+  const shift = tickShift(buckets);
   const lost = buckets.find(
     (bucket) => Number(bucket.interval) < bucketTicks(bucket, shift).price * 2 ** shift * LEAST_SHARE,
   );
-  if (!lost) return;
+  if (!lost) return shift;
   const slowest = buckets.toSorted((a, b) => Number(b.interval * BigInt(b.burst) - a.interval * BigInt(a.burst)))[0]!;
   throw new PolicyError(
-    path,
-    `${lost.rate} in one service and ${slowest.rate} with a burst of ${String(slowest.burst)} in another cannot share a meter; raise the slower rate or lower its burst`,
+    `services.${String(services.findIndex(({ limits }) => pick(limits) === slowest))}.limits.${name}`,
+    `${slowest.rate} with a burst of ${String(slowest.burst)} cannot share a meter with ${lost.rate} in another service; raise the slower rate or lower its burst`,
   );
 }
 
@@ -48,18 +57,12 @@ export function tickShifts(services: readonly Service[]): {
   readonly prefixes: readonly number[];
   readonly verified: number;
 } {
-  const shiftOf = (path: string, pick: (limits: Service['limits']) => Bucket | undefined): number => {
-    const buckets = services.flatMap(({ limits }) => pick(limits) ?? []);
-    const shift = tickShift(buckets);
-    checkTicks(buckets, shift, path);
-    return shift;
-  };
   return {
-    source: shiftOf('limits.source', ({ source }) => source),
+    source: sharedShift(services, 'source', ({ source }) => source),
     prefixes: services[0]!.limits.prefixes.map((_, at) =>
-      shiftOf(`limits.prefixes.${String(at)}`, ({ prefixes }) => prefixes[at]),
+      sharedShift(services, `prefixes.${String(at)}`, ({ prefixes }) => prefixes[at]),
     ),
-    verified: shiftOf('limits.verified', ({ verified }) => verified),
+    verified: sharedShift(services, 'verified', ({ verified }) => verified),
   };
 }
 
