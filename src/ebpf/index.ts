@@ -1,7 +1,7 @@
 /** `seawall/ebpf`: write eBPF programs in TypeScript, load them, and use their maps. Knows nothing of packets' contents or floods. */
 export * from './language.ts';
 export { BpfMap, type MapInfo, pinnedMapInfo } from './kernel/bpf-map.ts';
-export type { Storable, ProgramHandle, Stored } from './kernel/map-element.ts';
+export type { MapHandle, Storable, ProgramHandle, Stored } from './kernel/map-element.ts';
 export { BPF_FILE_SYSTEM, ensureBpfFileSystem, possibleCpus, unpin } from './kernel/pin.ts';
 export { formatImage, imageOf, parseImage, type ProgramImage } from './kernel/image.ts';
 export { verifierVisits } from './kernel/load.ts';

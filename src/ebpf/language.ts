@@ -49,6 +49,7 @@ export {
   ringBuffer,
   type RingSpec,
 } from './dsl/map.ts';
+export { arrayOfMaps, type FoundMap, hashOfMaps, type InnerSpec, type MapOf } from './dsl/map-of-maps.ts';
 export { Exited } from './dsl/exited.ts';
 export type { Choosable, Chosen } from './dsl/when.ts';
 export { Maybe } from './dsl/maybe.ts';

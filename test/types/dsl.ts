@@ -2,6 +2,7 @@
 import {
   array,
   arrayMap,
+  arrayOfMaps,
   be32,
   BpfMap,
   enumOf,
@@ -10,6 +11,7 @@ import {
   type Int,
   LOOP,
   lpmTrie,
+  type Network,
   perCpuArray,
   type Program,
   programArray,
@@ -165,12 +167,26 @@ xdp('wide_verdict', ($) => $.u64(2));
 
 const single = arrayMap('single', { value: Entry, maxEntries: 1 });
 const programs = programArray('programs', { maxEntries: 1 });
+const maps = arrayOfMaps('maps', { inner: entries, maxEntries: 1 });
+const arrays = arrayOfMaps('arrays', { inner: single, maxEntries: 1 });
+// @ts-expect-error a map of maps is in no other
+arrayOfMaps('nested', { inner: maps, maxEntries: 1 });
 const ring = ringBuffer('ring', { size: 4096 });
 // @ts-expect-error the key of an LPM trie is a struct
 lpmTrie('trie', { key: u32, value: u32, maxEntries: 1 });
 
 xdp('map_kinds', ($, packet) => {
   void $.at(single, 0).count;
+  const found = $.lookup(maps, 0).orExit(XDP.PASS);
+  const address: Network<32> = $.lookup(found, 1).orExit(XDP.PASS).address;
+  void address;
+  $.update(found, 1, { count: 1 });
+  // @ts-expect-error the key of the inner map is a number
+  $.lookup(found, { key: 1 });
+  // @ts-expect-error user space puts maps in
+  $.update(maps, 0, 1);
+  // @ts-expect-error which array it is comes out when the program runs
+  $.at($.lookup(arrays, 0).orExit(XDP.PASS), 0);
   // @ts-expect-error the values of a hash have no fixed place
   $.at(entries, 0);
   // @ts-expect-error each CPU has its own place
@@ -198,6 +214,11 @@ export function userSpaceKinds(program: Program, map: BpfMap): void {
   program.map(programs).update(0, program.fd);
   // @ts-expect-error a map is no program
   program.map(programs).update(0, map);
+  program.map(maps).update(0, program.map(entries));
+  // @ts-expect-error a map of another shape
+  program.map(maps).update(0, program.map(single));
+  // @ts-expect-error a descriptor's number is no map
+  program.map(maps).update(0, program.fd);
   // @ts-expect-error a RingBuffer reads its records
   program.map(ring).lookup(0);
   // @ts-expect-error elements of an array stay

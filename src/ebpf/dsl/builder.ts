@@ -16,6 +16,8 @@ import { emitForEach, type Entry } from './for-each.ts';
 import type { ContextValue, HelperArguments, HelperName } from './helper-arguments.ts';
 import { emitInline, type Given, type Shape, type Shaped } from './inline.ts';
 import { emitLoop, type LoopControl } from './loop.ts';
+import { type Found, foundIn } from './found.ts';
+import { type NotFound, refuseFound } from './map-of-maps.ts';
 import { type MapValue, mapValue } from './map-value.ts';
 import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
@@ -194,11 +196,11 @@ export class Builder<R> {
     return emitForEach(this.#emitter, map, state, (core, entry, shared) => body(new Builder(core), entry, shared!));
   }
 
-  /** The value in a map, if there is one. */
+  /** The value in a map, if there is one; of a map of maps the map, which is then used as a spec is. */
   lookup<K extends Type, V extends Type>(
     map: MapSpec<K, V, KindsFor<'look up in'>>,
     key: ElementOf<K>,
-  ): Maybe<MapValue<V>, R> {
+  ): Maybe<Found<V>, R> {
     requireKind(map, 'look up in');
     const emitter = this.#emitter;
     const dst = emitter.vreg();
@@ -206,14 +208,13 @@ export class Builder<R> {
       const args = [emitter.mapPointer(map), pointer];
       emitter.emit({ op: 'call', helper: helpers.map_lookup_elem.id, args, dst, note: `look up ${map.name}` });
     });
-    return this.#maybePointer(dst, `the result of looking up ${map.name}`, () =>
-      mapValue(memoryAt(this.#emitter, dst, map.name), map.value!),
-    );
+    return this.#maybePointer(dst, `the result of looking up ${map.name}`, () => foundIn(emitter, map, dst));
   }
 
   /** The only value of an array of one entry, without a look-up: its address is known when the program is loaded. */
-  at<V extends Type>(map: MapSpec<Type, V, KindsFor<'take the place of'>>, index: number): MapValue<V> {
+  at<V extends Type>(map: MapSpec<Type, V, KindsFor<'take the place of'>> & NotFound, index: number): MapValue<V> {
     requireKind(map, 'take the place of');
+    refuseFound(map, 'take the place of');
     // array_map_direct_value_addr, kernel/bpf/arraymap.c: the kernel knows the address of an only entry, and of no other.
     if (map.maxEntries !== 1 || index !== 0) {
       throw new DslError(

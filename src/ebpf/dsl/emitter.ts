@@ -12,6 +12,7 @@ import {
   type VReg,
 } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
+import { foundRegister } from './map-of-maps.ts';
 import type { MapSpec } from './map.ts';
 
 /** What a condition tests, once its operands have been computed. */
@@ -332,6 +333,8 @@ export class Emitter {
   }
 
   mapPointer(map: MapSpec): VReg {
+    const found = foundRegister(map);
+    if (found !== undefined) return found;
     this.useMap(map);
     const dst = this.vreg();
     this.emit({ op: 'map', dst, map: map.name });

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import {
   arrayMap,
+  arrayOfMaps,
   be32,
   bytes,
   DslError,
@@ -20,6 +21,7 @@ const table = hashMap('table', { key: u32, value: u64, maxEntries: 1 });
 const counters = perCpuArray('counters', { value: u64, maxEntries: 1 });
 const pair = arrayMap('pair', { value: u64, maxEntries: 2 });
 const programs = programArray('programs', { maxEntries: 1 });
+const maps = arrayOfMaps('maps', { inner: table, maxEntries: 1 });
 const ring = ringBuffer('ring', { size: 4096 });
 const Entry = struct('entry', { value: u64 });
 
@@ -30,6 +32,7 @@ type Untyped = Readonly<Record<string, (...args: unknown[]) => unknown>>;
 const MISTAKES: readonly (readonly [string, RegExp, ($: Untyped, packet: unknown) => unknown])[] = [
   ['look-up in a ring buffer', /look up in ring: it is a ring buffer/, ($) => $['lookup']!(ring, 0)],
   ['look-up in a program array', /it is a program array; give an array/, ($) => $['lookup']!(programs, 0)],
+  ['update of an array of maps', /update maps: it is an array of maps; give/, ($) => $['update']!(maps, 0, 1)],
   ['update of a program array', /update programs: it is a program array/, ($) => $['update']!(programs, 0, 1)],
   ['delete from an array', /delete from pair: it is an array; give a hash/, ($) => $['delete']!(pair, 0)],
   ['walk through a ring buffer', /walk ring: it is a ring buffer; give an array/, ($) => $['forEach']!(ring, () => {})],

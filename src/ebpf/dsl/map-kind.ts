@@ -11,6 +11,8 @@ export const MAP_TYPE = {
   'per-CPU hash': MapType.PERCPU_HASH,
   'LRU per-CPU hash': MapType.LRU_PERCPU_HASH,
   'LPM trie': MapType.LPM_TRIE,
+  'array of maps': MapType.ARRAY_OF_MAPS,
+  'hash of maps': MapType.HASH_OF_MAPS,
   'program array': MapType.PROG_ARRAY,
   'ring buffer': MapType.RINGBUF,
 } as const;
@@ -22,10 +24,12 @@ export type PerCpuKind = 'per-CPU array' | 'per-CPU hash' | 'LRU per-CPU hash';
 
 const HASHES = ['hash', 'LRU hash', 'per-CPU hash', 'LRU per-CPU hash'] as const;
 const ARRAYS = ['array', 'per-CPU array'] as const;
+const MAPS = ['array of maps', 'hash of maps'] as const;
 
 /** What a program can do with a map, and with which kinds. */
 const OPERATIONS = {
-  'look up in': { kinds: [...ARRAYS, ...HASHES, 'LPM trie'], needs: 'an array, a hash or an LPM trie' },
+  'look up in': { kinds: [...ARRAYS, ...HASHES, 'LPM trie', ...MAPS], needs: 'an array, a hash or an LPM trie' },
+  'put into a map': { kinds: [...ARRAYS, ...HASHES, 'LPM trie'], needs: 'an array, a hash or an LPM trie' },
   update: { kinds: [...ARRAYS, ...HASHES, 'LPM trie'], needs: 'an array, a hash or an LPM trie' },
   'delete from': { kinds: [...HASHES, 'LPM trie'], needs: 'a hash or an LPM trie' },
   'take the place of': { kinds: ['array'], needs: 'an array of one entry' },

@@ -58,7 +58,8 @@ function refuse(name: string, why: string): never {
   throw new DslError(`define map ${name}: ${why}`, new CallSite().location);
 }
 
-function spec<K extends Type, V extends Type, const Kind extends MapKind>(
+/** A spec of these parts. @throws DslError for a name or size that the kernel does not take. */
+export function spec<K extends Type, V extends Type, const Kind extends MapKind>(
   given: Given<K, V, Kind>,
 ): MapSpec<K, V, Kind> {
   const { name, kind, key, value, maxEntries, flags = 0 } = given;

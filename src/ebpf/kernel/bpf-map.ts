@@ -3,6 +3,7 @@ import type { Infer, Type } from '../btf/type.ts';
 import { decodeValue, encodeValue } from '../btf/type.ts';
 import { BtfBuilder } from '../btf/btf.ts';
 import type { MapKind } from '../dsl/map-kind.ts';
+import { innerOf } from '../dsl/map-of-maps.ts';
 import { MapFlag, type MapSpec } from '../dsl/map.ts';
 import { DslError, SyscallError } from '../errors.ts';
 import { attr, attribute, objectName } from '../sys/attr.ts';
@@ -85,6 +86,9 @@ export class BpfMap<
     const types = new BtfBuilder();
     const described = key !== undefined && value !== undefined && DESCRIBED.has(spec.kind);
     const btfTypes = described ? { btfKeyTypeId: types.type(key), btfValueTypeId: types.type(value) } : {};
+    // The kernel takes the shape of inner maps from one of them (bpf_map_meta_alloc, kernel/bpf/map_in_map.c).
+    const inner = innerOf(spec);
+    using example = inner && BpfMap.create(inner);
     using btf = described ? loadBtf(types.encode(), what) : undefined;
     const attributes = attribute(attr.mapCreate, {
       mapType: spec.type,
@@ -93,6 +97,7 @@ export class BpfMap<
       maxEntries: spec.maxEntries,
       mapFlags: spec.flags,
       name: objectName(spec.name),
+      ...(example ? { innerMapFd: example.fd } : {}),
       ...(btf ? { btfFd: btf.fd, ...btfTypes } : {}),
     });
     return new BpfMap(openCommand('MAP_CREATE', attributes, what), spec);

@@ -1,6 +1,8 @@
 /** What user space puts into maps and gets from them, by kind. */
 import type { Infer, Type } from '../btf/type.ts';
 import { aKind, type MapKind, type PerCpuKind } from '../dsl/map-kind.ts';
+import { innerOf, type InnerSpec, type MapOf } from '../dsl/map-of-maps.ts';
+import type { MapSpec } from '../dsl/map.ts';
 import { DslError } from '../errors.ts';
 import { CallSite } from '../source-location.ts';
 
@@ -10,13 +12,21 @@ export interface ProgramHandle {
   readonly name: string;
 }
 
-/** What a look-up gives: a value, or one for each possible CPU; of a program array the program's id. */
+/** What a look-up gives: a value, or one for each possible CPU; of a program array the program's id, of a map of maps the map's. */
 export type Stored<V extends Type, Kind extends MapKind> = Kind extends PerCpuKind ? readonly Infer<V>[] : Infer<V>;
 
-/** What an update takes: as `Stored`; for a program array the program. */
+/** A map in the kernel, as an element of a map of maps. */
+export interface MapHandle<I extends InnerSpec = InnerSpec> {
+  readonly fd: number;
+  readonly spec: I;
+}
+
+/** What an update takes: as `Stored`; for a program array the program, for a map of maps the map. */
 export type Storable<V extends Type, Kind extends MapKind> = Kind extends 'program array'
   ? ProgramHandle
-  : Stored<V, Kind>;
+  : V extends MapOf<infer I>
+    ? MapHandle<I>
+    : Stored<V, Kind>;
 
 /** What user space can do with a map, and with which kinds. */
 const OPERATIONS = {
@@ -55,8 +65,30 @@ export const DESCRIBED = new Set<MapKind>([
 ]);
 
 /** The value that the kernel takes for what an update was given: of objects in the kernel their descriptors. */
-export function elementOf({ name, kind }: { readonly name: string; readonly kind: MapKind }, given: unknown): unknown {
+export function elementOf(map: Pick<MapSpec, 'name' | 'kind' | 'value'>, given: unknown): unknown {
+  const { name, kind } = map;
+  const inner = innerOf(map);
+  if (inner) return innerMap(map, inner, given).fd;
   if (kind !== 'program array') return given;
   if (typeof given === 'object' && given !== null && 'fd' in given && !('spec' in given)) return given.fd;
   throw new DslError(`update ${name}: ${aKind(kind)} takes a Program`, new CallSite().location);
+}
+
+/** @throws DslError for what is no map, or one of another shape than the others (bpf_map_meta_equal, kernel/bpf/map_in_map.c). */
+function innerMap({ name, kind }: Pick<MapSpec, 'name' | 'kind'>, inner: InnerSpec, given: unknown): MapHandle {
+  const refuse = (why: string): never => {
+    throw new DslError(
+      `update ${name}: ${aKind(kind)} takes a BpfMap of the shape of ${inner.name}; ${why}`,
+      new CallSite().location,
+    );
+  };
+  if (typeof given !== 'object' || given === null || !('spec' in given)) return refuse('this is none');
+  const { spec } = given as MapHandle;
+  const shape = (of: InnerSpec): string => {
+    const entries = of.kind.endsWith('array') ? ` of ${String(of.maxEntries)} entries` : '';
+    const sizes = `keys of ${String(of.key?.size)} bytes and values of ${String(of.value?.size)}`;
+    return `${aKind(of.kind)}${entries} with ${sizes}`;
+  };
+  if (shape(spec) !== shape(inner)) refuse(`${spec.name} is ${shape(spec)}, and ${inner.name} ${shape(inner)}`);
+  return given as MapHandle;
 }

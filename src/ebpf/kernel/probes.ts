@@ -7,7 +7,7 @@ import { Alu, Class, Jump } from '../asm/opcode.ts';
 import { UnsupportedError } from '../errors.ts';
 import { attr, attribute } from '../sys/attr.ts';
 import { tryCommand } from '../sys/bpf.ts';
-import { addressOf, close } from '../sys/libc.ts';
+import { addressOf, close, type Result } from '../sys/libc.ts';
 import { MapType, ProgramType } from '../uapi/constants.gen.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { HelperName } from '../dsl/helper-arguments.ts';
@@ -29,6 +29,8 @@ const MAP_PROBES = {
   PERCPU_HASH: { since: '4.6', keySize: 4, valueSize: 4 },
   LRU_PERCPU_HASH: { since: '4.10', keySize: 4, valueSize: 4 },
   LPM_TRIE: { since: '4.11', keySize: 8, valueSize: 4, mapFlags: 1 },
+  ARRAY_OF_MAPS: { since: '4.12', keySize: 4, valueSize: 4 },
+  HASH_OF_MAPS: { since: '4.12', keySize: 4, valueSize: 4 },
   PROG_ARRAY: { since: '4.2', keySize: 4, valueSize: 4 },
   RINGBUF: { since: '5.8', keySize: 0, valueSize: 0, maxEntries: 4096 },
 } as const satisfies Partial<Record<keyof typeof MapType, object>>;
@@ -41,11 +43,11 @@ const PROGRAM_PROBES = {
 
 export function probeMapType(type: keyof typeof MAP_PROBES): Feature {
   const { since, ...shape } = MAP_PROBES[type];
-  const result = tryCommand(
-    'MAP_CREATE',
-    attribute(attr.mapCreate, { mapType: MapType[type], maxEntries: 1, ...shape }),
-  );
-  if (result.ok) close(result.value);
+  const create = (attributes: Parameters<typeof attribute<typeof attr.mapCreate.fields>>[1]): Result =>
+    tryCommand('MAP_CREATE', attribute(attr.mapCreate, { maxEntries: 1, ...attributes }));
+  const inner = type.endsWith('_OF_MAPS') ? create({ mapType: MapType.ARRAY, keySize: 4, valueSize: 4 }) : undefined;
+  const result = create({ mapType: MapType[type], ...shape, ...(inner?.ok ? { innerMapFd: inner.value } : {}) });
+  for (const made of [inner, result]) if (made?.ok) close(made.value);
   return { name: `map type ${type}`, available: result.ok, since };
 }
 
