@@ -311,6 +311,23 @@ describeAsRoot('values', () => {
     expect(verdicts(spec, [words()])).toEqual([311]);
   });
 
+  it('are copies where an enum or a macro keeps a variable', () => {
+    const Listed = enumOf('listed', { NO: 0, DENY: 2 });
+    const spec = program(($, packet) => {
+      const { a } = packet.take(Words).orExit(XDP.ABORTED);
+      const number = $.let(a);
+      const kept: Int<32> = (number as Int<32>).value;
+      const listed = Listed.of(number);
+      number.set(2);
+      const variable = $.let(Listed.NO);
+      const before = variable.u32();
+      variable.set(Listed.DENY);
+      $.if(listed.eq(Listed.DENY), () => XDP.ABORTED);
+      return before.add(kept).add(variable.u32().mul(10));
+    });
+    expect(verdicts(spec, [words(1), words(7)])).toEqual([21, 27]);
+  });
+
   it('are forgotten by the verifier and stay what they were, in every width', () => {
     const forgotten = program(($, packet) => {
       const { a } = packet.take(Words).orExit(XDP.ABORTED);

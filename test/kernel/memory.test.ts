@@ -216,6 +216,54 @@ describeAsRoot('memory', () => {
     expect(stores((record) => (record as never as View).set({ b: 2 }))).toBe(2);
   });
 
+  it('takes views as parts of values, and of other structs by the names of their fields', () => {
+    const Pair = struct('pair', { a: u32, b: u32 });
+    const Whole = struct('whole', { pair: Pair, number: u32 });
+    const Wide = struct('wide', { other: u32, b: u32, a: u32 });
+    const pairs = hashMap('pairs', { key: Pair, value: Whole, maxEntries: 4 });
+    const wholes = hashMap('wholes', { key: Whole, value: u32, maxEntries: 4 });
+    const spec = xdp('views', ($, packet) => {
+      const wide = packet.take(Wide).orExit(XDP.ABORTED);
+      const pair = $.stack(Pair);
+      pair.set(wide);
+      const whole = $.stack(Whole);
+      whole.set({ pair, number: 5 });
+      $.update(pairs, wide, { pair: wide, number: 6 });
+      $.update(wholes, { pair, number: 7 }, whole.pair.a);
+      return $.lookup(pairs, wide).orExit(XDP.DROP).number;
+    });
+    const data = Buffer.alloc(64);
+    [9, 2, 1].forEach((value, index) => data.writeUInt32LE(value, 4 * index));
+    for (const backend of ['optimizing', 'naive'] as const) {
+      using program = Program.load(spec, { backend });
+      expect(program.testRun({ data }).verdict).toBe(6);
+      expect([...program.map(pairs).entries()]).toEqual([
+        [
+          { a: 1, b: 2 },
+          { pair: { a: 1, b: 2 }, number: 6 },
+        ],
+      ]);
+      expect([...program.map(wholes).entries()]).toEqual([[{ pair: { a: 1, b: 2 }, number: 7 }, 1]]);
+    }
+  });
+
+  it('reaches what lies further in than an instruction can say', () => {
+    const Far = struct('far', { items: array(u64, 9000), last: u32 });
+    const far = arrayMap('far', { value: Far, maxEntries: 1 });
+    const spec = xdp('far', ($) => {
+      const value = $.at(far, 0);
+      value.items.ref(8000).set(3);
+      value.ref('last').atomicAdd(4);
+      return value.last.add(value.items.at(8000).u32());
+    });
+    for (const backend of ['optimizing', 'naive'] as const) {
+      using program = Program.load(spec, { backend });
+      expect(program.testRun({ data: Buffer.alloc(64) }).verdict).toBe(7);
+      const { items, last } = program.map(far).lookup(0)!;
+      expect([items[8000], items[0], last]).toEqual([3n, 0n, 4]);
+    }
+  });
+
   it('fills with zeros what the value of an update leaves out, parts of parts and arrays too', () => {
     const Part = struct('part', { a: u32, b: u32 });
     const Value = struct('value', { part: Part, list: array(u32, 2), count: u64 });

@@ -54,6 +54,16 @@ xdp('types', ($, packet) => {
   const flag: boolean = entry.count.eq(1);
   // @ts-expect-error a block leaves with a verdict or falls through
   $.if(entry.count.eq(2), () => 'drop');
+  // @ts-expect-error a choice between two widths
+  $.select(entry.count.eq(1), entry.small, entry.count);
+  // @ts-expect-error network order has no arithmetic, in memory neither
+  entry.ref('address').add(1);
+  // @ts-expect-error nor between CPUs
+  entry.ref('address').atomicAdd(1);
+  // @ts-expect-error nor with what was before
+  entry.ref('address').fetchAdd(1);
+  entry.ref('address').atomicOr(1);
+  entry.ref('count').atomicAdd(1);
   // @ts-expect-error no such helper
   $.call('no_such_helper');
   // @ts-expect-error only traffic control knows the whole length

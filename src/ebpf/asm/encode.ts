@@ -50,7 +50,7 @@ export function encode(insns: readonly Instruction[], resolution: Resolution): B
     const at = slot * 8;
     if (insn.offset < -0x8000 || insn.offset > 0x7fff) {
       throw new DslError(
-        `encode program: a jump or access of ${String(insn.offset)} slots does not fit 16 bits; split the program with func or tail calls`,
+        `encode program: a jump by ${String(insn.offset)} instructions does not fit 16 bits; split the program with func or tail calls`,
         insn.site?.location,
       );
     }

@@ -49,5 +49,8 @@ it('decodes what it encoded', () => {
 it('refuses what does not fit', () => {
   expect(() => encodeValue(u8, 256)).toThrow(RangeError);
   expect(() => encodeValue(u32, -1)).toThrow(/not between 0 and 2\^32-1/);
+  const pair = struct('pair', { a: array(u8, 2), b: array(u8, 2) });
+  expect(() => encodeValue(pair, { a: [1, 2, 3, 4], b: [5, 6] })).toThrow(/4 elements given, 2 needed/);
+  expect(() => encodeValue(array(u8, 2), [1])).toThrow(/1 elements given, 2 needed/);
   expect(() => encodeValue(bytes(4), new Uint8Array(3))).toThrow(/3 bytes given, 4 needed/);
 });

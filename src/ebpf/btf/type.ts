@@ -128,6 +128,12 @@ export function struct<const F extends Fields>(name: string, fields: F): Struct<
   let size = 0;
   for (const [field, type] of Object.entries(fields)) {
     const align = alignment(type);
+    if (/^\d+$/.test(field)) {
+      throw new DslError(
+        `define struct ${name}: a field cannot be called ${field}: JavaScript would put it in front of those with letters`,
+        new CallSite().location,
+      );
+    }
     if (RESERVED.has(field)) {
       throw new DslError(`define struct ${name}: a field cannot be called ${field}`, new CallSite().location);
     }
@@ -199,10 +205,15 @@ function write(type: Type, value: unknown, out: Buffer, at: number): void {
       }
       return out.set(raw, at);
     }
-    case 'array':
-      return (value as readonly unknown[]).forEach((element, index) => {
+    case 'array': {
+      const elements = value as readonly unknown[];
+      if (elements.length !== type.length) {
+        throw new RangeError(`encode array: ${String(elements.length)} elements given, ${String(type.length)} needed`);
+      }
+      return elements.forEach((element, index) => {
         write(type.element, element, out, at + index * type.element.size);
       });
+    }
     case 'struct':
       for (const [field, fieldType] of Object.entries(type.fields)) {
         write(fieldType, (value as Record<string, unknown>)[field], out, at + type.offsets[field]!);

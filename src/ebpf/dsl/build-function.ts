@@ -43,4 +43,5 @@ export function finishBody<R>(core: BuilderCore<R>, result: R | Exited, name: st
   // What comes after the last exit is never reached and has no end of its own.
   emitter.fn.blocks = emitter.fn.blocks.filter((block) => block.end !== undefined);
   emitter.checkLeftovers();
+  emitter.finish();
 }

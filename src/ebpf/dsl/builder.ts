@@ -30,7 +30,7 @@ import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory, memoryAt } from './memory.ts';
 import { emitRepeat } from './repeat.ts';
 import type { SocketPointer } from './socket.ts';
-import { type ElementOf, memoryOf, type View, viewOf, writeType } from './view.ts';
+import { type ElementOf, isViewOf, memoryOf, type View, viewOf, writeType } from './view.ts';
 import { filled, zeroTheRest } from './zeros.ts';
 
 type RoundBody = (inner: Builder<LoopStep>, round: Int<32>, state: AnyView) => LoopStep | Exited | void;
@@ -114,7 +114,7 @@ export class Builder<R> {
   }
 
   /** One of two values; both are computed. */
-  select<W extends Width>(condition: Condition, whenTrue: Int<W>, whenFalse: Int<W>): Int<W> {
+  select<W extends Width>(condition: Condition, whenTrue: Int<W>, whenFalse: NoInfer<Int<W>>): Int<W> {
     const test = condition.consume(this.#emitter);
     if (test.kind === 'constant') return (test.value ? whenTrue : whenFalse).add(0);
     const result = this.let(whenFalse);
@@ -433,12 +433,7 @@ export class Builder<R> {
   /** Puts a value into the frame for the time of one call. */
   #inFrame(type: Type, value: unknown, name: string, use: (pointer: Operand) => void): void {
     const emitter = this.#emitter;
-    if (
-      typeof value === 'object' &&
-      value !== null &&
-      type.kind === 'struct' &&
-      (memoryOf(value) as Memory | undefined)
-    ) {
+    if (isViewOf(type, value)) {
       use(addressRegister(memoryOf(value)));
       return;
     }

@@ -247,6 +247,11 @@ export class Emitter {
     }
   }
 
+  /** The function is whole: nothing of it can be used any more. */
+  finish(): void {
+    this.#suspended = true;
+  }
+
   /** @throws DslError where another function is being built. */
   checkActive(what: string, advice: string): void {
     if (this.#suspended) this.refuseForeign(what, advice);

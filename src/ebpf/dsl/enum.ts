@@ -53,6 +53,10 @@ export class EnumVariable<N extends string = string> extends EnumValue<N> {
     this.#variable = variable;
   }
 
+  override u32(): Int<32> {
+    return this.#variable.value;
+  }
+
   /** What it is here; a later `set` does not change it. */
   get value(): EnumValue<N> {
     return new EnumValue(this.enum, this.#variable.value);
@@ -78,7 +82,7 @@ export class EnumType<N extends string = string> {
 
   /** A number that was stored as one of this enum's, from a map or a function. It is not checked. */
   of(number: Int<32>): EnumValue<N> {
-    return new EnumValue(this.enum, number);
+    return new EnumValue(this.enum, number.value);
   }
 }
 

@@ -3,12 +3,15 @@ import { Eth } from '../../net/headers.ts';
 import {
   array,
   arrayMap,
+  be32,
   DslError,
   enumOf,
   func,
   globalFunc,
   hashMap,
+  type Int,
   programArray,
+  type Ref,
   ringBuffer,
   struct,
   TC,
@@ -28,10 +31,94 @@ const Listed = enumOf('listed', { NO: 0 });
 const List = struct('list', { items: array(u32, 5) });
 const lists = arrayMap('lists', { value: List, maxEntries: 1 });
 
+const Wire = struct('wire', { number: u32, address: be32 });
+const takesList = globalFunc('takes_list', [List], 32, (_$, list) => list.items.at(0));
+
 type Body = ($: XdpBuilder, packet: XdpPacket) => unknown;
 
 /** What is written wrongly, the words of the reason, the program. */
 const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
+  [
+    'an element before the first of an array',
+    /use lists\.items: the index -1 is not a whole number from 0 on/,
+    ($) => $.at(lists, 0).items.at(-1),
+  ],
+  ['half an element', /the index 0\.5 is not a whole number/, ($) => $.at(lists, 0).items.at(0.5)],
+  [
+    'an addition to a number in network order',
+    /add to wire\.address: it is be32, and network order has no arithmetic/,
+    ($) => {
+      ($.stack(Wire).ref('address') as unknown as Ref<'u32'>).atomicAdd(1);
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a number of another order in a field',
+    /write be32: the value is in host order; convert it with toNetwork\(\)/,
+    ($) => {
+      ($.stack(Wire).ref('address') as Ref).set($.randomU32());
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a number of another width in a field',
+    /use u64 for u32: widths do not mix/,
+    ($) => {
+      ($.stack(Wire).ref('number') as Ref).set($.ktimeGetNs());
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a choice between two widths',
+    /use u64 for u32: widths do not mix/,
+    ($) => {
+      $.select($.randomU32().eq(0), $.ktimeGetNs(), $.randomU32() as never);
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a view of another struct for a global function',
+    /call takes_list: it takes a view of struct list, and of no other/,
+    ($) => $.invoke(takesList, $.stack(struct('other', { first: u32, items: array(u32, 5) }))),
+  ],
+  [
+    'a header that was looked for before a resize',
+    /use eth: the packet was resized since/,
+    (_$, packet) => {
+      const eth = packet.take(Eth);
+      packet.adjustHead(-4).orExit(XDP.DROP);
+      eth.orExit(XDP.PASS);
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a loop left after its end',
+    /leave loop: it has ended/,
+    ($) => {
+      let leave = (): unknown => undefined;
+      $.loop(2, (_round, loop) => {
+        leave = () => loop.break();
+      });
+      leave();
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a value that a function gave away, once it is whole',
+    /use value: it belongs to another program or function/,
+    ($) => {
+      let inner: Int<32> | undefined;
+      $.invoke(
+        func('leaks', [32], 32, (_$, value) => {
+          inner = value.add(1);
+          return inner;
+        }),
+        $.randomU32(),
+      );
+      $.stack(Wire).ref('number').setRaw(inner!);
+      return XDP.PASS;
+    },
+  ],
   [
     'a verdict while a socket is held',
     /leave with a socket: .* before its socket is released/,
@@ -459,6 +546,7 @@ it.each(MISTAKES)('refuses %s, at the line of the author', (_what, reason, body)
 it('refuses a struct whose fields are not aligned, and says what to put before', () => {
   expect(() => struct('bad', { a: u8, b: u32 })).toThrow(/field b would lie at byte 1.*pad: bytes\(3\)/);
   expect(() => struct('bad', { set: u32 })).toThrow(/cannot be called set/);
+  expect(() => struct('bad', { b: u8, 1: u8 })).toThrow(/cannot be called 1: JavaScript would put it in front/);
   expect(() => array(struct('odd', { a: u32, b: u8 }), 2)).toThrow(
     /elements have 5 bytes .* multiples of 4.*bytes\(3\)/,
   );

@@ -1,6 +1,8 @@
 import { Linkage, type ParameterType } from '../btf/btf.ts';
 import type { Struct } from '../btf/type.ts';
+import { DslError } from '../errors.ts';
 import type { Operand } from '../ir/ir.ts';
+import { CallSite } from '../source-location.ts';
 import { BuilderCore } from './blocks.ts';
 import { buildFunction } from './build-function.ts';
 import { Builder } from './builder.ts';
@@ -11,7 +13,7 @@ import type { ContextValue } from './helper-arguments.ts';
 import { Int, operandFor, UNKNOWN, type Width } from './int.ts';
 import { addressRegister, memoryAt } from './memory.ts';
 import { Packet } from './packet.ts';
-import { memoryOf, type View, viewOf } from './view.ts';
+import { isViewOf, memoryOf, type View, viewOf } from './view.ts';
 
 /** What a global function can take: a number, memory that holds a struct, or the packet. */
 export type GlobalParameter = Width | Struct | 'packet';
@@ -59,7 +61,7 @@ export function globalFunc<const P extends readonly GlobalParameter[], const W e
         const values = params.map((param, index) => valueOf(core, param, inner.fn.params[index]!));
         return { core, body: () => body(new Builder(core), ...(values as ValuesOf<P, Int<W> | number>)) };
       });
-      const operands = params.map((param, index) => operandOf(emitter, param, args[index]));
+      const operands = params.map((param, index) => operandOf(emitter, name, param, args[index]));
       return emitInvoke(emitter, name, operands, result);
     },
   };
@@ -80,10 +82,11 @@ function valueOf<W extends Width>(
 }
 
 /** What the caller hands over for a parameter. */
-function operandOf(emitter: Emitter, param: GlobalParameter, value: unknown): Operand {
+function operandOf(emitter: Emitter, name: string, param: GlobalParameter, value: unknown): Operand {
   if (param === 'packet') return (value as ContextValue).context;
   if (typeof param === 'number') return operandFor(emitter, param, value as Int | number);
-  return addressRegister(memoryOf(value as object));
+  if (isViewOf(param, value)) return addressRegister(memoryOf(value));
+  throw new DslError(`call ${name}: it takes a view of struct ${param.name}, and of no other`, new CallSite().location);
 }
 
 /** The verifier takes every pointer of a global function for one that may be null; nobody who calls it here gives such. */

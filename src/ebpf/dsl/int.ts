@@ -103,6 +103,11 @@ export class Int<W extends Width = Width> extends Value {
     this.width = width;
   }
 
+  /** The value that it has here; a later `set` of a variable does not change it. */
+  get value(): Int<W> {
+    return this;
+  }
+
   add(other: Int<W> | number | bigint): Int<W> {
     return this.#binary('add', other, (b) => this.max + b);
   }
@@ -340,6 +345,11 @@ export class Network<W extends NetworkWidth = NetworkWidth> extends Value {
     this.width = width;
   }
 
+  /** The value that it has here; a later `set` of a variable does not change it. */
+  get value(): Network<W> {
+    return this;
+  }
+
   /** The number in host order. */
   host(): Int<W> {
     return new Int(this.emitter, this.width, swapped(this.emitter, this.operand(), this.width), UNKNOWN);
@@ -375,14 +385,13 @@ export class Network<W extends NetworkWidth = NetworkWidth> extends Value {
 
 /** A variable: reading it gives the value it has at that place, `set` changes it. */
 export class IntVariable<W extends Width> extends Int<W> {
-  /** The value that it has here; a later `set` does not change it. */
-  get value(): Int<W> {
+  override get value(): Int<W> {
     return new Int(this.emitter, this.width, this.operand(), this.max);
   }
 
   set(value: Int<W> | number | bigint): void {
-    const source = value instanceof Int ? value.operandIn(this.emitter) : literal(this.width, value);
-    this.emitter.emit({ op: 'mov', dst: super.operand() as number, src: source });
+    const src = operandFor(this.emitter, this.width, value);
+    this.emitter.emit({ op: 'mov', dst: super.operand() as number, src });
   }
 
   override operand(): Operand {
@@ -392,13 +401,13 @@ export class IntVariable<W extends Width> extends Int<W> {
 
 /** A variable in network order. */
 export class NetworkVariable<W extends NetworkWidth> extends Network<W> {
-  /** The value that it has here; a later `set` does not change it. */
-  get value(): Network<W> {
+  override get value(): Network<W> {
     return new Network(this.emitter, this.width, this.operand(), this.max);
   }
 
   set(value: Network<W>): void {
-    this.emitter.emit({ op: 'mov', dst: super.operand() as number, src: value.operandIn(this.emitter) });
+    const src = operandFor(this.emitter, this.width, value);
+    this.emitter.emit({ op: 'mov', dst: super.operand() as number, src });
   }
 
   override operand(): Operand {
@@ -412,7 +421,12 @@ export function copied(emitter: Emitter, src: Operand): number {
   return dst;
 }
 
-/** The operand of a value or literal for a place of `width` bits. */
+/** The operand of a value or literal for a place of `width` bits. @throws DslError for a value of another width. */
 export function operandFor(emitter: Emitter, width: Width, value: Int | Network | number | bigint): Operand {
-  return value instanceof Int || value instanceof Network ? value.operandIn(emitter) : literal(width, value);
+  if (!(value instanceof Int || value instanceof Network)) return literal(width, value);
+  if (value.width === width) return value.operandIn(emitter);
+  throw new DslError(
+    `use u${String(value.width)} for u${String(width)}: widths do not mix; widen or narrow it`,
+    new CallSite().location,
+  );
 }

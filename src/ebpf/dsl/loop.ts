@@ -42,11 +42,13 @@ export function emitLoop<R>(
   };
   const done = emitter.block();
   const left = new Set<IrBlock>();
+  let ended = false;
   emitter.looped((leaving) => {
     const [head, latch] = [emitter.block(), emitter.block()];
     emitter.onLine(() => emitter.jump(head), line);
     emitter.place(head, reachable);
     const leaveTo = (target: IrBlock): Exited => {
+      if (ended) throw new DslError('leave loop: it has ended', new CallSite().location);
       leaving();
       if (emitter.reachable) {
         settleStates();
@@ -74,6 +76,7 @@ export function emitLoop<R>(
     });
     emitter.onLine(() => {
       leaveTo(latch);
+      ended = true;
       emitter.place(latch, left.has(latch));
       counter.set(counter.add(1));
       const again = counter.lt(times);

@@ -1,6 +1,8 @@
 import type { ByteSize } from '../asm/opcode.ts';
 import type { Scalar, ScalarName } from '../btf/type.ts';
+import { DslError } from '../errors.ts';
 import type { Address, Operand } from '../ir/ir.ts';
+import { CallSite } from '../source-location.ts';
 import type { Emitter } from './emitter.ts';
 import { Int, Network, type NetworkWidth, operandFor, type Width } from './int.ts';
 
@@ -112,7 +114,14 @@ export function scalarOperand(
 ): Operand {
   const width = (size * 8) as Width;
   const isNetwork = name.startsWith('be');
-  if (typeof value === 'object') return operandFor(emitter, width, value);
+  if (typeof value === 'object') {
+    if (isNetwork === value instanceof Network) return operandFor(emitter, width, value);
+    const [given, advice] = isNetwork ? ['host', 'toNetwork()'] : ['network', 'host()'];
+    throw new DslError(
+      `write ${name}: the value is in ${given} order; convert it with ${advice}`,
+      new CallSite().location,
+    );
+  }
   const number = new Int(emitter, width, operandFor(emitter, width, value));
   return isNetwork ? (number as Int<32>).toNetwork().operand() : number.operand();
 }

@@ -55,11 +55,12 @@ export class Packet<R> implements ContextValue, BranchState {
 
   /** The header at the cursor, if the frame is long enough; the cursor moves behind it. */
   take<F extends Readonly<Record<string, Type>>>(type: Struct<F>): Maybe<View<F>, R> {
-    const { base, offset } = this.#state;
+    const { base, offset, generation } = this.#state;
     return new Maybe(
       this.#core,
       this.#fits(base, offset + type.size),
       () => {
+        this.#checkGeneration(generation, type.name);
         this.#state = { ...this.#state, base, offset: offset + type.size };
         return this.#view(type, base, offset);
       },
@@ -69,9 +70,12 @@ export class Packet<R> implements ContextValue, BranchState {
 
   /** The header at the cursor without moving it. */
   peek<F extends Readonly<Record<string, Type>>>(type: Struct<F>): Maybe<View<F>, R> {
-    const { base, offset } = this.#state;
-    const test = this.#fits(base, offset + type.size);
-    return new Maybe(this.#core, test, () => this.#view(type, base, offset), `the ${type.name} header`);
+    const { base, offset, generation } = this.#state;
+    const make = (): View<F> => {
+      this.#checkGeneration(generation, type.name);
+      return this.#view(type, base, offset);
+    };
+    return new Maybe(this.#core, this.#fits(base, offset + type.size), make, `the ${type.name} header`);
   }
 
   /**
@@ -79,7 +83,7 @@ export class Packet<R> implements ContextValue, BranchState {
    * bytes need not be there: the next `take` checks.
    */
   skip(amount: Int<8> | Int<16> | Int<32> | number, { max }: { readonly max: number }): Maybe<void, R> {
-    const { base, offset } = this.#state;
+    const { base, offset, generation } = this.#state;
     if (max > 0xffff)
       throw new DslError(`skip: max ${String(max)} is more than a packet can hold`, new CallSite().location);
     if (typeof amount === 'number') {
@@ -91,6 +95,7 @@ export class Packet<R> implements ContextValue, BranchState {
       this.#core,
       wide.le(max).consume(),
       () => {
+        this.#checkGeneration(generation, 'skip');
         const moved = this.#emitter.vreg();
         this.#emitter.emit({ op: 'alu', alu: 'add', width: 64, dst: moved, a: base, b: wide.operand(), note: 'skip' });
         this.#moveTo(moved, offset);
@@ -128,7 +133,10 @@ export class Packet<R> implements ContextValue, BranchState {
     return new Int(emitter, 64, dst).add(offset).u32();
   }
 
-  /** Bytes from the cursor to the end of the frame. */
+  /**
+   * Bytes from the cursor to the end of the frame. Behind a `skip` past the end the number is negative, so it wraps to a huge one: `take` what must
+   * be there first.
+   */
   remaining(): Int<64> {
     const { base, offset, end } = this.#state;
     const emitter = this.#emitter;
@@ -255,14 +263,15 @@ export class Packet<R> implements ContextValue, BranchState {
     const { scope } = this.#emitter;
     const check = (): void => {
       this.#emitter.checkUsable(scope);
-      if (generation !== this.#state.generation) {
-        throw new DslError(
-          `use ${type.name}: the packet was resized since; take the header again`,
-          new CallSite().location,
-        );
-      }
+      this.#checkGeneration(generation, type.name);
     };
     return viewOf({ emitter: this.#emitter, address: { base, offset }, name: type.name, check }, type);
+  }
+
+  /** @throws DslError where the packet was resized since `generation`. */
+  #checkGeneration(generation: number, what: string): void {
+    if (generation === this.#state.generation) return;
+    throw new DslError(`use ${what}: the packet was resized since; take the header again`, new CallSite().location);
   }
 
   /** Calls a helper that changes where the packet lies: 0 where it did. */

@@ -3,8 +3,11 @@ import type { Scalar, ScalarName } from '../btf/type.ts';
 import { DslError } from '../errors.ts';
 import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
-import type { Int } from './int.ts';
+import { type Int, operandFor, type Width } from './int.ts';
 import { load, type Memory, scalarOperand, scalarValue, type ScalarValue, store, type WidthOf } from './memory.ts';
+
+/** Names of numbers in host order, which can be added to. */
+type HostName = Exclude<ScalarName, `be${string}`>;
 
 /** The place of a number in memory: for atomic operations, and where reading and writing belong together. */
 export class Ref<Name extends ScalarName = ScalarName> {
@@ -25,15 +28,18 @@ export class Ref<Name extends ScalarName = ScalarName> {
   }
   /** Writes bits as they are to lie in memory: for checksums and copied words, where the byte order does not matter. */
   setRaw(value: Int<WidthOf<Name>>): void {
-    store(this.#memory, this.#type.size, value.operand());
+    const { size } = this.#type;
+    store(this.#memory, size, operandFor(this.#memory.emitter, (size * 8) as Width, value));
   }
   /** Reads, adds and writes, with no care for other CPUs: right for what each CPU has for itself. */
-  add(value: ScalarValue<Name> | number | bigint): void {
-    this.set((this.get() as Int).add(value as Int) as ScalarValue<Name>);
+  add(this: Ref<HostName>, value: ScalarValue<Name> | number | bigint): void {
+    this.#refuseNetwork();
+    this.set((this.get() as Int).add(value as Int) as Int<64>);
   }
 
-  atomicAdd(value: ScalarValue<Name> | number | bigint): void {
-    this.#atomic('add', value, false);
+  atomicAdd(this: Ref<HostName>, value: ScalarValue<Name> | number | bigint): void {
+    this.#refuseNetwork();
+    this.#atomic('add', value as Int<64>, false);
   }
   atomicAnd(value: ScalarValue<Name> | number | bigint): void {
     this.#atomic('and', value, false);
@@ -45,8 +51,9 @@ export class Ref<Name extends ScalarName = ScalarName> {
     this.#atomic('xor', value, false);
   }
   /** These give the value from before. */
-  fetchAdd(value: ScalarValue<Name> | number | bigint): ScalarValue<Name> {
-    return this.#atomic('add', value, true);
+  fetchAdd(this: Ref<HostName>, value: ScalarValue<Name> | number | bigint): ScalarValue<Name> {
+    this.#refuseNetwork();
+    return (this as unknown as Ref<Name>).#atomic('add', value, true);
   }
   fetchAnd(value: ScalarValue<Name> | number | bigint): ScalarValue<Name> {
     return this.#atomic('and', value, true);
@@ -66,6 +73,16 @@ export class Ref<Name extends ScalarName = ScalarName> {
     value: ScalarValue<Name> | number | bigint,
   ): ScalarValue<Name> {
     return this.#atomic('cmpxchg', value, true, expected);
+  }
+
+  /** @throws DslError where adding would carry from one byte into the wrong neighbour. */
+  #refuseNetwork(): void {
+    const { name } = this.#type;
+    if (!name.startsWith('be')) return;
+    throw new DslError(
+      `add to ${this.#memory.name}: it is ${name}, and network order has no arithmetic; read it with get().host() and write the sum`,
+      new CallSite().location,
+    );
   }
 
   #atomic(

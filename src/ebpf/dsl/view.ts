@@ -75,6 +75,12 @@ export class Elements<Element extends Type = Type> {
 
   #place(index: number | Int): Memory {
     const { element, length } = this.#type;
+    if (typeof index === 'number' && (!Number.isInteger(index) || index < 0)) {
+      throw new DslError(
+        `use ${this.#memory.name}: the index ${String(index)} is not a whole number from 0 on`,
+        new CallSite().location,
+      );
+    }
     const largest = typeof index === 'number' ? BigInt(index) : index.max;
     if (largest >= BigInt(length)) {
       throw new DslError(
@@ -138,7 +144,7 @@ export function writeType(memory: Memory, type: Type, value: unknown): void {
     case 'bytes':
       return storeBytes(memory, type.size, value as BytesValue | Uint8Array);
     case 'struct':
-      for (const [field, given] of Object.entries(value as Record<string, unknown>)) {
+      for (const [field, given] of partsOf(type, value as object)) {
         const fieldType = type.fields[field];
         if (!fieldType) throw new DslError(`set ${memory.name}: it has no field ${field}`, new CallSite().location);
         if (given === undefined) continue;
@@ -153,7 +159,18 @@ export function writeType(memory: Memory, type: Type, value: unknown): void {
   }
 }
 
+/** What a value for a struct brings, by field: a view has its fields as getters. */
+const partsOf = (type: Struct, value: object): [string, unknown][] =>
+  isView(value)
+    ? Object.keys(type.fields).map((field) => [field, (value as Record<string, unknown>)[field]])
+    : Object.entries(value);
+
 const MEMORY = Symbol('memory');
+
+const isView = (value: unknown): value is object => typeof value === 'object' && value !== null && MEMORY in value;
+
+/** Whether a value is a view of this very struct: one of another may have fields of the same names at other places. */
+export const isViewOf = (type: Type, value: unknown): value is object => isView(value) && structOf(value) === type;
 
 /** The memory behind a view. */
 export function memoryOf(view: object): Memory {

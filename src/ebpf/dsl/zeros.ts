@@ -3,6 +3,7 @@ import type { Type } from '../btf/type.ts';
 import type { Op } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import { accesses, type Memory, type MemoryWatch, within } from './memory.ts';
+import { isViewOf } from './view.ts';
 
 /** The stores that fill `size` bytes with zeros. */
 function zeroStores(memory: Memory, size: number): Op[] {
@@ -31,7 +32,7 @@ function zerosFor(memory: Memory, size: number, has: (offset: number) => boolean
 /** Marks the bytes that a value for `type` brings along; arrays are not written as a whole. */
 function markGiven(type: Type, value: unknown, at: number, given: Set<number>): void {
   if (value === undefined) return;
-  if (type.kind === 'struct') {
+  if (type.kind === 'struct' && !isViewOf(type, value)) {
     for (const [field, fieldType] of Object.entries(type.fields)) {
       markGiven(fieldType, (value as Record<string, unknown>)[field], at + type.offsets[field]!, given);
     }

@@ -80,8 +80,13 @@ class Selector {
     return { source: Source.REG, src: this.#register(emit, operand), imm: 0 };
   }
 
-  #address({ base, offset }: Address): { base: number; offset: number; slot?: number } {
-    return typeof base === 'number' ? { base, offset } : { base: FRAME_POINTER, offset, slot: base.slot };
+  #address(emit: Emit, { base, offset }: Address): { base: number; offset: number; slot?: number } {
+    if (typeof base !== 'number') return { base: FRAME_POINTER, offset, slot: base.slot };
+    if (offset >= -0x8000 && offset <= 0x7fff) return { base, offset };
+    const place = this.nextVReg++;
+    this.#move(emit, place, base);
+    emit(Class.ALU64 | Alu.add, { dst: place, imm: offset });
+    return { base: place, offset: 0 };
   }
 
   #alu(emit: Emit, alu: AluName, width: 32 | 64, dst: VReg, a: Operand, b: Operand): void {
@@ -107,7 +112,7 @@ class Selector {
         this.#move(emit, op.dst, op.a);
         return emit(Class.ALU | Alu.end | Source.REG, { dst: op.dst, imm: op.bits });
       case 'load': {
-        const { base, ...at } = this.#address(op.from);
+        const { base, ...at } = this.#address(emit, op.from);
         return emit(Class.LDX | Mode.MEM | sizeCode(op.size), { dst: op.dst, src: base, ...at });
       }
       case 'store':
@@ -133,7 +138,7 @@ class Selector {
   }
 
   #store(emit: Emit, size: 1 | 2 | 4 | 8, to: Address, src: Operand): void {
-    const { base, ...at } = this.#address(to);
+    const { base, ...at } = this.#address(emit, to);
     if (typeof src === 'bigint' && (size < 8 || fitsSigned32(signed64(src)))) {
       return emit(Class.ST | Mode.MEM | sizeCode(size), { dst: base, ...at, imm: low32(src) });
     }
@@ -141,7 +146,7 @@ class Selector {
   }
 
   #atomic(emit: Emit, op: Op & { op: 'atomic' }): void {
-    const { base, ...at } = this.#address(op.to);
+    const { base, ...at } = this.#address(emit, op.to);
     const opcode = Class.STX | Mode.ATOMIC | sizeCode(op.size);
     if (op.kind === 'cmpxchg') {
       const src = this.#register(emit, op.src);
