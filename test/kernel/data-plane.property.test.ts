@@ -3,12 +3,14 @@ import { once } from 'node:events';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Netns } from '../../lab/netns.ts';
 import { pinToCpu } from '../../src/ebpf/index.ts';
-import { DEFAULT_STACK } from '../../src/dataplane/cookie/challenger.ts';
+import { DEFAULT_STACK, type Form, type Stack } from '../../src/dataplane/cookie/challenger.ts';
+import { formFeature } from '../../src/engine/challenger.ts';
 import { ethernet, frame, ipv4, ipv6, tcp } from '../../src/net/build.ts';
 import { parseFrame } from '../../src/net/parse.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';
 import { describeAsRoot } from '../support/as-root.ts';
-import { Model } from '../support/model.ts';
+import { Model, type ModelChallenger } from '../support/model.ts';
+import { KernelCookies } from '../support/kernel-cookies.ts';
 import { ProgramUnderTest } from '../support/program-under-test.ts';
 import { Random, randomFrame } from '../support/random-frame.ts';
 
@@ -21,10 +23,15 @@ const tight = { source: { rate: '1/s', burst: 5 }, service: { rate: '20/s', burs
 const LISTENING = [80, 443, 8050] as const;
 const NAMESPACE = `seawall-model-${process.pid}`;
 
-/** What it shows, the policy, and how it challenges. */
-const POLICIES: readonly (readonly [string, PolicyInput, ('assign' | 'reset')?])[] = [
+/** A host whose timestamps are its clock's. */
+const PLAIN: Partial<Stack> = { plainTimestamps: true };
+
+/** What it shows, the policy, how it challenges, and the host that it does so for. */
+const POLICIES: readonly (readonly [string, PolicyInput, Form?, Partial<Stack>?])[] = [
   ['always challenged with cookies', { challenge: { mode: 'always' } }, 'assign'],
   ['challenged over a limit', { limits: tight }, 'assign'],
+  ["always challenged with the kernel's cookies", { challenge: { mode: 'always' } }, 'kernel', PLAIN],
+  ["challenged over a limit with the kernel's cookies, the MSS alone", { limits: tight }, 'kernel'],
   [
     'always challenged with resets',
     { challenge: { mode: 'always' }, limits: { verified: { rate: '2/s', burst: 5 } } },
@@ -101,13 +108,25 @@ function pause(random: Random): bigint {
   return random.chance(0.9) ? BigInt(random.below(2 ** 34)) : BigInt(random.below(20)) * DAY;
 }
 
-/** The RST of a real client that gets an answer to nothing it sent. */
-function resetFor(answer: Buffer): Buffer {
+/**
+ * What a real client sends back for an answer: a RST where its acknowledgement number is the cookie, and an ACK where the sequence
+ * number is. Every third ACK is wrong in something.
+ */
+function clientFor(answer: Buffer, form: Form, random: Random): Buffer {
   const reply = parseFrame(answer);
   const { src, dst, version } = reply.ip!;
   const network = version === 4 ? ipv4({ src: dst, dst: src }) : ipv6({ src: dst, dst: src });
-  const { source, dest, ack } = reply.tcp!;
-  return frame([ethernet(), network, tcp({ source: dest, dest: source, seq: ack, flags: ['RST'] })]);
+  const { source: dest, dest: source, ack: seq } = reply.tcp!;
+  if (form === 'reset') return frame([ethernet(), network, tcp({ source, dest, seq, flags: ['RST'] })]);
+  const ack = (reply.tcp!.seq + 1) >>> 0;
+  const wrong = random.below(12);
+  const more = {
+    ...(wrong === 0 ? { ack: (ack ^ (1 << random.below(31))) >>> 0 } : {}),
+    ...(wrong === 1 ? { source: source ^ 1 } : {}),
+    ...(wrong === 2 ? { seq: (seq + 1 + random.below(100)) >>> 0 } : {}),
+    ...(wrong === 3 ? { flags: random.pick([0x00, 0x08, 0x12, 0x14, 0x04]) } : {}),
+  };
+  return frame([ethernet(), network, tcp({ source, dest, seq, ack, flags: random.pick([0x10, 0x18, 0x11]), ...more })]);
 }
 
 describeAsRoot('data plane and model', () => {
@@ -127,23 +146,31 @@ describeAsRoot('data plane and model', () => {
     netns.remove();
   });
 
-  it.each(POLICIES.map(([name, input, form]) => ({ name, input, form })))(
+  const possible = POLICIES.filter(([, , form]) => !form || (formFeature(form)?.available ?? true));
+  it.each(possible.map(([name, input, form, stack]) => ({ name, input, form, stack })))(
     'agree on every frame: $name',
-    ({ input, form }) => {
-      using kernel = new ProgramUnderTest(input, form && { form, stack: DEFAULT_STACK });
-      const model = new Model(kernel.protection.policy, kernel.keys, form && { form, listening: new Set(LISTENING) });
+    ({ input, form, stack }) => {
+      using kernel = new ProgramUnderTest(input, form && { form, stack: { ...DEFAULT_STACK, ...stack } });
+      using cookies = form === 'kernel' ? new KernelCookies() : undefined;
+      const challenger: ModelChallenger | undefined = form && {
+        form,
+        listening: new Set(LISTENING),
+        plainTimestamps: stack?.plainTimestamps ?? false,
+        ...(cookies ? { kernelCookie: cookies.cookie } : {}),
+      };
+      const model = new Model(kernel.protection.policy, kernel.keys, challenger);
       const random = new Random(SEED);
-      const resets: Buffer[] = [];
+      const replies: Buffer[] = [];
       let now = DAY;
       const seen = new Map<string, number>();
       netns.run(() => {
         for (let index = 0; index < FRAMES / POLICIES.length; index++) {
           now += pause(random);
-          const data = random.chance(0.3) ? (resets.pop() ?? randomFrame(random)) : randomFrame(random);
+          const data = random.chance(0.3) ? (replies.pop() ?? randomFrame(random)) : randomFrame(random);
           const expected = model.judge(data, now);
           const found = kernel.at(now).judge(data, expected.reason);
           const { verdict, reason } = found;
-          const sameBytes = verdict === 'drop' || found.data.equals(expected.data);
+          const sameBytes = verdict === 'drop' || found.data.equals(expected.data) || cookies?.changed;
           if (verdict !== expected.verdict || reason !== expected.reason || !sameBytes) {
             const bytes = { frame: data.toString('hex'), index };
             expect({ ...bytes, verdict, reason, data: found.data.toString('hex') }).toEqual({
@@ -153,7 +180,8 @@ describeAsRoot('data plane and model', () => {
               data: expected.data.toString('hex'),
             });
           }
-          if (verdict === 'answer' && form === 'reset' && random.chance(0.5)) resets.push(resetFor(found.data));
+          if (verdict === 'answer' && form && form !== 'assign' && random.chance(0.5))
+            replies.push(clientFor(found.data, form, random));
           seen.set(reason, (seen.get(reason) ?? 0) + 1);
         }
       });
@@ -161,6 +189,7 @@ describeAsRoot('data plane and model', () => {
       // The generator reaches what it is meant to.
       expect(seen.size).toBeGreaterThan(12);
       if (form) expect(seen.get('challenged')).toBeGreaterThan(10);
+      if (form === 'kernel') expect(seen.get('verified')).toBeGreaterThan(10);
       if (process.env['SHOW']) console.log(Object.fromEntries(seen));
     },
     24 * 3_600_000,

@@ -25,8 +25,12 @@ export interface Judged {
 
 /** How SYNs are challenged, and where somebody listens. */
 export interface ModelChallenger {
-  readonly form: 'assign' | 'reset';
+  readonly form: 'assign' | 'kernel' | 'reset';
   readonly listening: ReadonlySet<number>;
+  /** The kernel's secrets are its own: the cookie for a packet of IP and TCP header, as it gives it to whoever asks. For the form `kernel`. */
+  readonly kernelCookie?: (packet: Buffer) => number;
+  /** Whether timestamps of the host are its clock's, so that an answer may have them. For the form `kernel`. */
+  readonly plainTimestamps?: boolean;
 }
 
 /** What the listener is told of a connection whose cookie came back. */
@@ -92,6 +96,8 @@ export class Model {
   readonly #verified = new Map<string, { until: bigint; paid: number }>();
   #verifiedUntil = 0n;
   #challengedUntil = 0n;
+  /** The kernel's cookies that were sent, by addresses and ports, less what depends on the SYN: its sequence number and MSS class. */
+  readonly #kernelCookies = new Map<string, Set<number>>();
 
   constructor(policy: Policy, keys: ModelKeys, challenger?: ModelChallenger) {
     this.#policy = policy;
@@ -255,10 +261,28 @@ export class Model {
     const ecn = (tcp[13]! & 0xc0) === 0xc0;
     const mss = offer.mss ?? (family === 4 ? 536 : 1220);
     const scale = offer.scale === undefined ? 15 : Math.min(14, offer.scale);
+    const classes = MSS_CLASSES[family];
+    const mssClass = Math.max(
+      0,
+      classes.findLastIndex((size) => mss >= size),
+    );
     const bits = (scale << 2) | (offer.sack ? 2 : 0) | (ecn ? 1 : 0);
     const ours = family === 4 ? 1460 : 1440;
     const mssOption = [2, 4, ours >> 8, ours & 0xff];
     const scaleOption = offer.scale === undefined ? [1, 1, 1, 1] : [1, 3, 3, 7];
+    if (this.#challenger!.form === 'kernel') {
+      const cookie = this.#kernelCookie(syn, mss, mssClass);
+      if (!this.#challenger!.plainTimestamps || !offer.timestamp)
+        return end('challenged', answer(cookie, isn + 1, mssOption, false));
+      // The newest millisecond that is not ahead of the clock and has the options in its low six bits.
+      const clock = now / 1_000_000n;
+      const low = BigInt((ecn ? 32 : 0) | (offer.sack ? 16 : 0) | scale);
+      const stamp = Buffer.alloc(4);
+      stamp.writeUInt32BE(Number((clock - ((clock - low) & 63n)) & 0xffff_ffffn));
+      const sack = offer.sack ? [4, 2] : [1, 1];
+      const extra = [...mssOption, ...sack, 8, 10, ...stamp, ...offer.timestamp, ...scaleOption];
+      return end('challenged', answer(cookie, isn + 1, extra, ecn));
+    }
     if (offer.timestamp) {
       const tsval = 0x4000_0000 | (Math.max(MSS_CLASSES[family][0], Math.min(mss, 0x3fff)) << 6) | bits;
       const stamp = Buffer.alloc(4);
@@ -274,17 +298,23 @@ export class Model {
       ];
       return end('challenged', answer(this.#cookie(syn, isn, slot, tsval), isn + 1, extra, ecn));
     }
-    const classes = MSS_CLASSES[family];
-    const mssClass = Math.max(
-      0,
-      classes.findLastIndex((size) => mss >= size),
-    );
     const data = (mssClass << 6) | bits;
     const mac = this.#cookie(syn, isn, slot, data | 0x8000_0000);
     const extra = [...mssOption];
     if (offer.sack || offer.scale !== undefined)
       extra.push(...(offer.sack ? [1, 1, 4, 2] : [1, 1, 1, 1]), ...scaleOption);
     return end('challenged', answer(((mac << 8) | data) >>> 0, isn + 1, extra, ecn));
+  }
+
+  #kernelCookie({ family, source, destination, tcp }: Syn, mss: number, mssClass: number): number {
+    const addresses = { src: text(source), dst: text(destination) };
+    const isn = tcp.readUInt32BE(4);
+    const ports = { source: tcp.readUInt16BE(0), dest: tcp.readUInt16BE(2) };
+    const segment = tcpLayer({ ...ports, seq: isn, flags: 2, options: [{ kind: 'mss', size: mss }] });
+    const cookie = this.#challenger!.kernelCookie!(build([family === 4 ? ipv4(addresses) : ipv6(addresses), segment]));
+    const sent = this.#kernelCookies.get(tupleKey(source, destination, tcp)) ?? new Set();
+    this.#kernelCookies.set(tupleKey(source, destination, tcp), sent.add((cookie - isn - mssClass) >>> 0));
+    return cookie;
   }
 
   #parse(frame: Buffer): Syn {
@@ -374,7 +404,7 @@ export class Model {
     };
   }
 
-  /** Not a SYN; it may be the RST that answers a challenge. */
+  /** Not a SYN; it may be the RST or the ACK that answers a challenge. */
   #opensNothing(syn: Syn, now: bigint): never {
     const { tcp } = syn;
     if (this.#challenger?.form === 'reset' && this.#challengedUntil > now && (tcp[13]! & 4) !== 0) {
@@ -387,6 +417,17 @@ export class Model {
         this.#verified.set(key, { until, paid: known?.paid ?? 0 });
         this.#verifiedUntil = until;
         return end('proof');
+      }
+    }
+    if (this.#challenger?.form === 'kernel' && this.#challengedUntil > now && (tcp[13]! & 0x16) === 0x10) {
+      const known = this.#verified.get(sourceKey(syn.source));
+      const sent = this.#kernelCookies.get(tupleKey(syn.source, syn.destination, tcp)) ?? [];
+      const claimed = (tcp.readUInt32BE(8) - tcp.readUInt32BE(4)) >>> 0;
+      const proves = [...sent].some((one) => (claimed - one) >>> 0 < MSS_CLASSES[syn.family].length);
+      if (proves && (known?.until ?? 0n) <= now) {
+        const until = now + this.#policy.remember;
+        this.#verified.set(sourceKey(syn.source), { until, paid: known?.paid ?? 0 });
+        this.#verifiedUntil = until;
       }
     }
     return end('not-syn');
@@ -613,6 +654,10 @@ function inTicks(bucket: Bucket, all: readonly Bucket[], now: bigint): { price: 
 
 /** IPv6 sources are known by their first half. */
 const sourceKey = (source: Buffer): string => source.subarray(0, 8).toString('hex');
+
+/** Addresses and ports of a segment. */
+const tupleKey = (source: Buffer, destination: Buffer, tcp: Buffer): string =>
+  Buffer.concat([source, destination, tcp.subarray(0, 4)]).toString('hex');
 
 function text(address: Buffer): string {
   if (address.length === 4) return [...address].join('.');
