@@ -44,6 +44,21 @@ describeAsRoot('ring buffer', () => {
     expect(ring.pending).toBe(0);
   });
 
+  it('ends with an error for who reads it after it was closed, or closes it while a batch is read', () => {
+    using program = Program.load(writer);
+    const ring = new RingBuffer(program.map(notes), program.map(notes.lost));
+    program.testRun({ data, repeat: 3 });
+    let seen = 0;
+    const closing = (): void => {
+      seen++;
+      ring[Symbol.dispose]();
+    };
+    expect(ring.drain(closing)).toBe(1);
+    expect(seen).toBe(1);
+    expect(() => ring.drain(() => {})).toThrow('read ring buffer notes: it has been closed');
+    expect(() => ring.pending).toThrow('it has been closed');
+  });
+
   it('goes round and round, and stops where the handler says so', () => {
     using setup = setUp();
     const { program, ring } = setup;

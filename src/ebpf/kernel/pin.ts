@@ -45,7 +45,14 @@ export function unpin(path: string): void {
 
 /** The CPUs that may ever exist: per-CPU maps hold a value for each, whether it is online or not. */
 export function possibleCpus(): number {
-  const list = readFileSync('/sys/devices/system/cpu/possible', 'utf8').trim();
-  const last = list.split(/[,-]/).at(-1);
-  return Number(last) + 1;
+  return countCpus(readFileSync('/sys/devices/system/cpu/possible', 'utf8'));
+}
+
+/** How many CPUs a list like `0-3,8-11` names. */
+export function countCpus(list: string): number {
+  return list
+    .trim()
+    .split(',')
+    .map((range) => range.split('-').map(Number))
+    .reduce((sum, [first, last = first]) => sum + last! - first! + 1, 0);
 }

@@ -65,11 +65,16 @@ export class RingBuffer implements Disposable {
 
   /** Bytes that wait to be read. */
   get pending(): number {
+    this.#checkOpen();
     return Number(Atomics.load(this.#producer, 0) - Atomics.load(this.#consumer, 0));
   }
 
-  /** Hands over what is there, at most `limit` records, and gives the room back to the kernel. Returns how many. */
+  /**
+   * Hands over what is there, at most `limit` records, and gives the room back to the kernel. Returns how many. A handler may close
+   * the ring, which ends the batch.
+   */
   drain(handle: RecordHandler, limit = Infinity): number {
+    this.#checkOpen();
     let position = Atomics.load(this.#consumer, 0);
     const start = Number(position & BigInt(this.#mask));
     const available = Number(Atomics.load(this.#producer, 0) - position);
@@ -83,6 +88,7 @@ export class RingBuffer implements Disposable {
       if ((header & DISCARD) === 0) {
         if (handle(this.#data, at + HEADER, length) === false) break;
         records++;
+        if (this.#closed) return records; // the memory is gone
       }
       taken += (length + HEADER + 7) & ~7;
     }
@@ -129,6 +135,11 @@ export class RingBuffer implements Disposable {
     this.watch(undefined);
     this.#consumerPage[Symbol.dispose]();
     this.#dataPages[Symbol.dispose]();
+  }
+
+  /** Memory that is no longer mapped would end the process. */
+  #checkOpen(): void {
+    if (this.#closed) throw new Error(`read ring buffer ${this.#map.spec.name}: it has been closed`);
   }
 
   #wake: (() => void) | undefined;
