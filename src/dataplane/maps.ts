@@ -17,11 +17,13 @@ export interface Settings {
   readonly lists: ListCapacity;
 }
 
-/** The contents of a map that follow from the policy, entry by entry; what is not named is zero. */
-export interface MapContents {
-  readonly map: MapSpec;
-  readonly entries: readonly (readonly [key: unknown, value: unknown])[];
-}
+/**
+ * The contents of a map that follow from the policy: entry by entry, where what is not named is zero; or every value of an array of `u16`
+ * that can be mapped, in order, because millions of entries would take seconds.
+ */
+export type MapContents =
+  | { readonly map: MapSpec; readonly entries: readonly (readonly [key: unknown, value: unknown])[] }
+  | { readonly map: MapSpec; readonly values: Uint16Array };
 
 /** Maps that belong together: each file that owns some exports a group, and each stage names the groups that it uses. */
 export interface MapGroup<M extends object = object> {
@@ -39,7 +41,8 @@ export type MapsOf<G extends readonly MapGroup[]> = Intersection<ReturnType<G[nu
 /** Every map in a flat list, the counts of lost records included. */
 export function flatMaps(maps: object): MapSpec[] {
   return Object.values(maps).flatMap((entry: unknown): MapSpec[] => {
-    if (typeof entry !== 'object' || entry === null) return [];
+    // Millions of numbers are no maps, and take their time.
+    if (typeof entry !== 'object' || entry === null || ArrayBuffer.isView(entry)) return [];
     if (!('maxEntries' in entry)) return flatMaps(entry);
     const map = entry as MapSpec & { readonly lost?: MapSpec };
     return map.lost ? [map, map.lost] : [map];

@@ -23,8 +23,10 @@ export class KernelMaps implements Disposable {
         created.#maps.set(spec.name, known ?? BpfMap.create(spec));
         if (!known && spec.name === maps.keys.name) created.get(maps.keys).update(0, randomKeys());
       }
-      for (const { map, entries } of contents) {
-        if (entries.length > 0) created.get(map as MapSpec<Type, Type, 'array'>).updateMany(entries as never);
+      for (const content of contents) {
+        const map = created.get(content.map as MapSpec<Type, Type, 'array'>);
+        if ('values' in content) fill(map, content.values);
+        else if (content.entries.length > 0) map.updateMany(content.entries as never);
       }
       return created;
     } catch (error) {
@@ -50,6 +52,15 @@ export class KernelMaps implements Disposable {
   [Symbol.dispose](): void {
     for (const map of this.#maps.values()) map[Symbol.dispose]();
   }
+}
+
+/** Writes the values of an array in its own memory, where each takes 8 bytes. */
+function fill(map: BpfMap<Type, Type, 'array'>, values: Uint16Array): void {
+  using mapping = map.mmap();
+  const memory = new Uint16Array(mapping.memory);
+  values.forEach((value, index) => {
+    memory[index * 4] = value;
+  });
 }
 
 function sameShape(a: MapSpec, b: MapSpec): boolean {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { bucketTicks, tickShifts } from '../../src/dataplane/state/ticks.ts';
+import { ethernet, frame, ipv4, tcp } from '../../src/net/build.ts';
 import { PolicyError } from '../../src/policy/policy-error.ts';
 import { type Bucket, type Policy, resolvePolicy } from '../../src/policy/policy.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';
@@ -238,5 +239,23 @@ describeAsRoot('in the kernel', () => {
     ],
   ])('loads %s', (_, input) => {
     expect(load(input)).toBe(true);
+  });
+
+  it('finds each of many services', () => {
+    const address = (index: number): string => `10.0.${String(index >> 8)}.${String(index & 255)}`;
+    const input = many((index) => ({ ports: [index + 1], addresses: [address(index)] }));
+    using replay = new Replay(resolvePolicy({ ...input, challenge: { mode: 'off' } }));
+    const serviceAt = (dst: string, dest: number): string | undefined => {
+      const data = frame([
+        ethernet(),
+        ipv4({ dst }),
+        tcp({ dest, flags: ['SYN'], options: [{ kind: 'mss', size: 1460 }] }),
+      ]);
+      return replay.run({ time: 0n, data, length: data.length, linkType: 1 }).service;
+    };
+    for (const index of [0, 1, 255, 256, 777, 1023]) {
+      expect(serviceAt(address(index), index + 1)).toBe(`s${String(index)}`);
+      expect(serviceAt(address(index), index + 2)).toBeUndefined();
+    }
   });
 });

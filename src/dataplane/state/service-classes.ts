@@ -116,9 +116,9 @@ function classifyAddresses(services: Policy['services'], classes: Classes, empty
   });
 }
 
-/** The first service that is in both sets. */
-function firstOfBoth(a: ServiceSet, b: ServiceSet): number {
-  for (let at = 0; at < a.length; at++) {
+/** The first service that is in both sets; `words` are the words of the first set that are not zero. */
+function firstOfBoth(a: ServiceSet, words: readonly number[], b: ServiceSet): number {
+  for (const at of words) {
     const both = a[at]! & b[at]!;
     if (both !== 0) return at * 32 + 31 - Math.clz32(both & -both);
   }
@@ -139,9 +139,13 @@ export function serviceClasses({ services }: Pick<Policy, 'services'>): ServiceC
       `${String(rows)} groups of addresses by ${String(columns)} groups of ports are too many to look up; let services share their ports or addresses`,
     );
   }
-  const table = Uint16Array.from({ length: rows * columns }, (_, at) =>
-    firstOfBoth(addressClasses.sets[Math.floor(at / columns)]!, portClasses.sets[at % columns]!),
-  );
+  const table = new Uint16Array(rows * columns);
+  addressClasses.sets.forEach((set, row) => {
+    const words = [...set.keys()].filter((at) => set[at] !== 0);
+    portClasses.sets.forEach((other, column) => {
+      table[row * columns + column] = firstOfBoth(set, words, other);
+    });
+  });
   return { ports, addresses, addressClasses: rows, portClasses: columns, table };
 }
 
@@ -164,8 +168,8 @@ export const classGroup = mapGroup({
   contents: ({ classes }) =>
     classes
       ? [
-          { map: classes.ports, entries: [...classes.classes.ports.entries()] },
-          { map: classes.table, entries: [...classes.classes.table.entries()] },
+          { map: classes.ports, values: classes.classes.ports },
+          { map: classes.table, values: classes.classes.table },
           {
             map: classes.addresses,
             entries: classes.classes.addresses.map(([cidr, value]) => [addressKey(cidr), value]),
