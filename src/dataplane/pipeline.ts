@@ -3,6 +3,7 @@ import {
   DslError,
   type Exited,
   type Int,
+  looksForSites,
   type ProgramSpec,
   xdp,
   type XdpAction,
@@ -133,10 +134,10 @@ export function protection(
   };
 }
 
-/** Runs at most once, when it is asked for. */
+/** Runs at most once, when it is asked for; what was made without source lines is not kept. */
 function once<T>(make: () => T): () => T {
   let made: { readonly it: T } | undefined;
-  return () => (made ??= { it: make() }).it;
+  return () => (looksForSites() ? (made ??= { it: make() }).it : make());
 }
 
 /** All that the programs follow from, in one text. Who is on the lists is not in the programs. */

@@ -3,7 +3,7 @@ export * from './language.ts';
 export { BpfMap, type MapInfo, pinnedMapInfo } from './kernel/bpf-map.ts';
 export type { MapHandle, Storable, ProgramHandle, Stored } from './kernel/map-element.ts';
 export { BPF_FILE_SYSTEM, ensureBpfFileSystem, possibleCpus, unpin } from './kernel/pin.ts';
-export { formatImage, imageOf, parseImage, type ProgramImage } from './kernel/image.ts';
+export { formatImage, imageOf, knownImage, parseImage, type ProgramImage } from './kernel/image.ts';
 export { verifierVisits } from './kernel/load.ts';
 export {
   kernelFunctionId,

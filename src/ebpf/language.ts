@@ -74,4 +74,5 @@ export { type Socket, type SocketPointer, TCP_LISTEN } from './dsl/socket.ts';
 export { Elements, type Snapshot, type ValueOf, type View, type Writable } from './dsl/view.ts';
 export { DslError, type ErrorCode, errorCodes, SeawallError, SyscallError, UnsupportedError } from './errors.ts';
 export type { Backend, CompiledCode } from './ir/compile.ts';
-export { codeFrame, type SourceLocation } from './source-location.ts';
+export { FunctionCache } from './ir/function-cache.ts';
+export { codeFrame, looksForSites, type SourceLocation } from './source-location.ts';

@@ -10,6 +10,26 @@ export interface SourceLocation {
   readonly column: number;
 }
 
+let looking = true;
+
+/**
+ * Runs `body` without looking where the author called, which is half of what it takes to emit a program: for one that was emitted before.
+ * Errors have no line then, and a verdict that is dropped is not refused.
+ */
+export function withoutSites<T>(body: () => T): T {
+  looking = false;
+  try {
+    return body();
+  } finally {
+    looking = true;
+  }
+}
+
+/** Whether it is looked where the author called. */
+export function looksForSites(): boolean {
+  return looking;
+}
+
 /** How deep inside the toolkit an instruction may be emitted below the author's frame: nearly always, mostly otherwise, and at most. */
 const DEPTHS = [8, 14, 30];
 
@@ -19,6 +39,7 @@ export class CallSite {
   #location: SourceLocation | undefined;
 
   constructor() {
+    if (!looking) return;
     const { stackTraceLimit, prepareStackTrace } = Error;
     Error.prepareStackTrace = keepFrames;
     for (const depth of DEPTHS) if ((this.#frame = authorsFrame(depth))) break;

@@ -4,7 +4,17 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { release, version } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { formatImage, imageOf, type LoadOptions, parseImage, Program, type ProgramImage } from '../ebpf/index.ts';
+import {
+  formatImage,
+  FunctionCache,
+  imageOf,
+  knownImage,
+  type LoadOptions,
+  parseImage,
+  Program,
+  type ProgramImage,
+  type ProgramSpec,
+} from '../ebpf/index.ts';
 import type { Protection } from '../dataplane/pipeline.ts';
 import { DiskCache } from './cache.ts';
 
@@ -33,8 +43,7 @@ function buildId(): string {
 }
 
 /** @throws what an image that is no longer taken gives. */
-function loadImages(text: string, options: LoadOptions): Programs {
-  const [program, accept] = (JSON.parse(text) as string[]).map((image) => parseImage(image));
+function loadImages([program, accept]: readonly ProgramImage[], options: LoadOptions): Programs {
   const main = Program.loadImage(program!, options);
   try {
     return { program: main, accept: accept && Program.loadImage(accept, options) };
@@ -73,19 +82,36 @@ function cacheKey({ key }: Protection): string | undefined {
   return key === undefined ? undefined : [buildId(), release(), version(), key].join('\n');
 }
 
-function compileImages(made: Protection): string {
-  const images: ProgramImage[] = [made.program, ...(made.accept ? [made.accept] : [])].map((spec) => imageOf(spec));
-  return JSON.stringify(images.map((image) => formatImage(image)));
+/** What this process compiled: most changes of a policy are of numbers. */
+const functions = new FunctionCache();
+
+/** The images of a protection's programs, the accepting half last. @throws DslError. */
+function imagesOf(made: Protection): ProgramImage[] {
+  const write: (() => ProgramSpec)[] = [() => made.program];
+  if (made.challenger?.form === 'assign') write.push(() => made.accept!);
+  return write.map((spec) => knownImage(spec, functions) ?? imageOf(spec(), functions));
 }
+
+const textOf = (images: readonly ProgramImage[]): string => JSON.stringify(images.map((image) => formatImage(image)));
+const imagesIn = (text: string): ProgramImage[] => (JSON.parse(text) as string[]).map((image) => parseImage(image));
 
 /** A protection's programs, from the cache or compiled and kept there; undefined where nothing stands for what they follow from. @throws DslError. */
 export function compiledPrograms(made: Protection, cache = new DiskCache()): Compiled | undefined {
   const key = cacheKey(made);
   if (key === undefined) return undefined;
   const known = cache.read(key);
-  const text = known ?? compileImages(made);
+  const text = known ?? textOf(imagesOf(made));
   if (known === undefined) cache.write(key, text);
   return { key, text };
+}
+
+/** Loads images; where one is refused, the program is compiled alone, so that the verifier's reasons come with source lines. */
+function loadCompiled(made: Protection, images: readonly ProgramImage[], options: LoadOptions): Programs {
+  try {
+    return loadImages(images, options);
+  } catch {
+    return compileAndLoad(made, options);
+  }
 }
 
 /** Loads a protection's programs; the caller disposes of them. @throws VerifierError, SyscallError, UnsupportedError. */
@@ -96,12 +122,13 @@ export function loadPrograms(made: Protection, options: LoadOptions, cache = new
   ahead = undefined;
   if (known !== undefined) {
     try {
-      return loadImages(known, options);
+      return loadImages(imagesIn(known), options);
     } catch {
-      // Made anew: where that is refused too, the verifier's reasons come with source lines.
+      // Made anew.
     }
   }
-  const programs = compileAndLoad(made, options);
-  cache.write(key, compileImages(made));
+  const images = imagesOf(made);
+  const programs = loadCompiled(made, images, options);
+  cache.write(key, textOf(images));
   return programs;
 }

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { kernelClock } from '../../src/dataplane/state/clock.ts';
 import { type Protection, protection } from '../../src/dataplane/pipeline.ts';
-import { XDP } from '../../src/ebpf/index.ts';
+import { imageOf, looksForSites, parseImage, XDP } from '../../src/ebpf/index.ts';
 import { DiskCache } from '../../src/engine/cache.ts';
-import { loadPrograms } from '../../src/engine/load-programs.ts';
+import { compiledPrograms, loadPrograms } from '../../src/engine/load-programs.ts';
 import { ethernet, frame, ipv4, tcp, udp } from '../../src/net/build.ts';
 import { resolvePolicy } from '../../src/policy/policy.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';
@@ -51,6 +51,23 @@ describeAsRoot('programs from the cache', () => {
   it('are for one policy', () => {
     judged(made());
     expect(() => judged(unmade({ limits: { source: { rate: '7/s', burst: 3 } } }))).toThrow('generated');
+  });
+
+  it('are not compiled again where only a limit changes, and are what compiling gives', () => {
+    const limited = (burst: number): Protection => made({ limits: { source: { rate: '20/s', burst } } });
+    compiledPrograms(limited(1000), new DiskCache(directory));
+    const next = limited(1234);
+    const uncompiled: Protection = {
+      ...next,
+      get program() {
+        if (looksForSites()) throw new Error('compiled');
+        return next.program;
+      },
+    };
+    const [text] = JSON.parse(compiledPrograms(uncompiled, new DiskCache(directory))!.text) as string[];
+    const [given, wanted] = [parseImage(text!), imageOf(next.program)];
+    expect(given.insns).toEqual(wanted.insns);
+    expect(given.info.lines).toEqual(wanted.info.lines);
   });
 
   it('are compiled anew where the kernel does not take them', () => {

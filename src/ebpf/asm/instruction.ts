@@ -26,6 +26,8 @@ export interface Instruction {
   readonly slot?: number;
   /** The block that a jump goes to; `offset` once the program is laid out. */
   readonly target?: number;
+  /** Which of its function's replaceable constants `imm` is. */
+  readonly constant?: number;
   readonly site?: CallSite | undefined;
   readonly note?: string | undefined;
 }

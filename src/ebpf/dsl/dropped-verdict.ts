@@ -1,5 +1,5 @@
 import { DslError } from '../errors.ts';
-import { authorsCalls, type SourceLocation, sourceLines } from '../source-location.ts';
+import { authorsCalls, looksForSites, type SourceLocation, sourceLines } from '../source-location.ts';
 import { type Role, roleOf } from './statement.ts';
 
 /** How many programs are being built, one inside the other. */
@@ -37,7 +37,7 @@ export function watched<A extends Readonly<Record<string, object>>>(kind: string
     {
       enumerable: true,
       get: () => {
-        if (building > 0) refuseDropped(`${kind}.${name}`, name);
+        if (building > 0 && looksForSites()) refuseDropped(`${kind}.${name}`, name);
         return action;
       },
     },

@@ -1,5 +1,6 @@
 import { Linkage } from '../btf/btf.ts';
 import { type Backend, type CompiledCode, compileFunctions, dumpSteps } from '../ir/compile.ts';
+import type { FunctionCache } from '../ir/function-cache.ts';
 import type { IrFunction } from '../ir/ir.ts';
 import { ProgramType } from '../uapi/constants.gen.ts';
 import { leaveWith, type TcVerdict, type XdpVerdict } from './action.ts';
@@ -107,6 +108,11 @@ export function tc(name: string, body: ($: TcBuilder, packet: TcPacket) => TcVer
 }
 
 const compiled = new WeakMap<ProgramSpec, CompiledCode>();
+
+/** Compiles a program to instructions, of functions that were compiled before where they are the same but for numbers. */
+export function compileWith(cache: FunctionCache, { functions }: ProgramSpec): CompiledCode {
+  return compileFunctions(functions, 'optimizing', cache);
+}
 
 /** Compiles a program to instructions; what was compiled once is not compiled again. */
 export function compile(spec: ProgramSpec, backend: Backend = 'optimizing'): CompiledCode {

@@ -7,6 +7,7 @@ import { propagateCopies } from './copy-propagation.ts';
 import { removeDeadCode } from './dead-code.ts';
 import { dumpFunction } from './dump.ts';
 import { checkCallChains, type Frame } from './frame.ts';
+import type { FunctionCache, FunctionCode } from './function-cache.ts';
 import type { IrFunction } from './ir.ts';
 import { removeUnreachable, threadJumps } from './jump-threading.ts';
 import { layOut } from './layout.ts';
@@ -52,7 +53,7 @@ export function verifyEveryPass(): void {
   everyPass = true;
 }
 
-function compileFunction(original: IrFunction, backend: Backend, parameters: ParametersOf): ReturnType<typeof layOut> {
+function compileFunction(original: IrFunction, backend: Backend, parameters: ParametersOf): FunctionCode {
   verifyFunction(original, parameters);
   const fn = copyOf(original);
   if (backend === 'optimizing') optimize(fn);
@@ -61,11 +62,20 @@ function compileFunction(original: IrFunction, backend: Backend, parameters: Par
   const machine = selectInstructions(fn);
   if (backend === 'optimizing') allocateRegisters(machine);
   else allocateNaively(machine);
-  return layOut(machine);
+  return { ...layOut(machine), site: original.site };
 }
 
-/** Compiles the main function and those it comes to call, one after the other; what no path calls is left out. @throws DslError for too large frames. */
-export function compileFunctions(functions: readonly IrFunction[], backend: Backend): CompiledCode {
+/**
+ * Compiles the main function and those it comes to call, one after the other; what no path calls is left out. What the cache has is not
+ * compiled again. @throws DslError for too large frames.
+ */
+export function compileFunctions(
+  functions: readonly IrFunction[],
+  backend: Backend,
+  cache?: FunctionCache,
+): CompiledCode {
+  const compileOne = (fn: IrFunction): FunctionCode =>
+    compileFunction(fn, backend, (callee) => byName.get(callee)?.params.length);
   const byName = new Map(functions.map((fn) => [fn.name, fn]));
   const waiting = functions.slice(0, 1);
   const insns: Instruction[] = [];
@@ -73,8 +83,8 @@ export function compileFunctions(functions: readonly IrFunction[], backend: Back
   const frames = new Map<string, Frame>();
   let slot = 0;
   for (const fn of waiting) {
-    compiled.push({ name: fn.name, slot, signature: fn.signature, site: fn.site });
-    const { insns: own, frame } = compileFunction(fn, backend, (callee) => byName.get(callee)?.params.length);
+    const { insns: own, frame, site } = cache ? cache.compiled(fn, compileOne) : compileOne(fn);
+    compiled.push({ name: fn.name, slot, signature: fn.signature, site });
     frames.set(fn.name, frame);
     for (const insn of own) {
       insns.push(insn);

@@ -47,6 +47,7 @@ export function foldOp(op: Op): Op {
   const { alu, width, dst, a, site, note } = op;
   const b = BigInt.asUintN(width, op.b);
   const mov = (src: typeof a): Op => ({ op: 'mov', dst, src, site, note });
+  if (op.constant && typeof a === 'bigint') op.constant.fixed = true;
   if (typeof a === 'bigint') return mov(foldAlu(alu, width, BigInt.asUintN(width, a), b));
   if (alu === 'div' && b === 0n) return mov(0n);
   if (alu === 'mod' && b === 0n) return mov(a);
@@ -58,6 +59,7 @@ export function foldOp(op: Op): Op {
 export function foldBranch(end: Terminator): Terminator {
   if (end.op !== 'branch' || typeof end.a !== 'bigint' || typeof end.b !== 'bigint') return end;
   const { compare, width, site } = end;
+  if (end.constant) end.constant.fixed = true;
   const holds = foldCompare(compare, width, BigInt.asUintN(width, end.a), BigInt.asUintN(width, end.b));
   return { op: 'jump', to: holds ? end.then : end.otherwise, site };
 }

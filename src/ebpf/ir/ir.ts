@@ -20,9 +20,17 @@ export interface Address {
   readonly offset: number;
 }
 
+/** A constant that is another one where the function is used again; fixed once a pass has looked at what it is. */
+export interface Replaceable {
+  readonly number: number;
+  fixed: boolean;
+}
+
 interface Common {
   readonly site?: CallSite | undefined;
   readonly note?: string | undefined;
+  /** Where `b` is replaceable. */
+  readonly constant?: Replaceable | undefined;
 }
 
 export type Op = Common &

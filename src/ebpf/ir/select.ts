@@ -1,18 +1,6 @@
 import { FRAME_POINTER, type Instruction, instruction } from '../asm/instruction.ts';
-import {
-  Alu,
-  type AluName,
-  Atomic,
-  Class,
-  type CompareName,
-  Jump,
-  LD_IMM64,
-  Mode,
-  Pseudo,
-  sizeCode,
-  Source,
-} from '../asm/opcode.ts';
-import type { Address, Block, IrFunction, Op, Operand, Terminator, VReg } from './ir.ts';
+import { Alu, Atomic, Class, type CompareName, Jump, LD_IMM64, Mode, Pseudo, sizeCode, Source } from '../asm/opcode.ts';
+import type { Address, Block, IrFunction, Op, Operand, Replaceable, Terminator, VReg } from './ir.ts';
 import type { MachineBlock, MachineEnd, MachineFunction } from './machine.ts';
 
 type Emit = (opcode: number, fields?: Partial<Omit<Instruction, 'opcode'>>) => void;
@@ -89,13 +77,18 @@ class Selector {
     return { base: place, offset: 0 };
   }
 
-  #alu(emit: Emit, alu: AluName, width: 32 | 64, dst: VReg, a: Operand, b: Operand): void {
+  #alu(emit: Emit, { alu, width, dst, a, b, constant }: Op & { op: 'alu' }): void {
     const commutes = alu === 'add' || alu === 'and' || alu === 'or' || alu === 'xor' || alu === 'mul';
-    if (commutes && (b === dst || typeof a === 'bigint')) [a, b] = [b, a];
-    const { source, src, imm } = this.#second(emit, b, width);
-    const target = source === Source.REG && src === dst && a !== dst ? this.nextVReg++ : dst;
-    if (target !== a) this.#move(emit, target, a);
-    emit((width === 64 ? Class.ALU64 : Class.ALU) | Alu[alu] | source, { dst: target, src, imm });
+    const [left, right] = commutes && (b === dst || typeof a === 'bigint') ? [b, a] : [a, b];
+    const { source, src, imm } = this.#second(emit, right, width);
+    const target = source === Source.REG && src === dst && left !== dst ? this.nextVReg++ : dst;
+    if (target !== left) this.#move(emit, target, left);
+    emit((width === 64 ? Class.ALU64 : Class.ALU) | Alu[alu] | source, {
+      dst: target,
+      src,
+      imm,
+      ...replaced(constant),
+    });
     if (target !== dst) this.#move(emit, dst, target);
   }
 
@@ -107,7 +100,7 @@ class Selector {
       case 'truncate':
         return emit(Class.ALU | Alu.mov | Source.REG, { dst: op.dst, src: op.src });
       case 'alu':
-        return this.#alu(emit, op.alu, op.width, op.dst, op.a, op.b);
+        return this.#alu(emit, op);
       case 'swap':
         this.#move(emit, op.dst, op.a);
         return emit(Class.ALU | Alu.end | Source.REG, { dst: op.dst, imm: op.bits });
@@ -177,16 +170,19 @@ class Selector {
         this.#move(emit, 0, end.value);
         return { kind: 'exit', insn: instruction(Class.JMP | Jump.exit, { site: end.site, note: end.note }) };
       case 'branch': {
-        const { compare, width, a, b } = end;
+        const { compare, width, a, b, constant } = end;
         const dst = this.#register(emit, a);
         const { source, src, imm } = this.#second(emit, b, width);
         const opcode = jumpClass(compare, width, b) | Jump[compare] | source;
-        const test = instruction(opcode, { dst, src, imm, site: end.site, note: end.note });
+        const test = instruction(opcode, { dst, src, imm, site: end.site, note: end.note, ...replaced(constant) });
         return { kind: 'branch', test, then: end.then, otherwise: end.otherwise };
       }
     }
   }
 }
+
+const replaced = (constant: Replaceable | undefined): Pick<Instruction, 'constant'> =>
+  constant ? { constant: constant.number } : {};
 
 /**
  * Narrow values have zeros above them, so the 64-bit jump says the same for unsigned comparisons, and older verifiers

@@ -2,7 +2,9 @@
 import { encode, slotOffsets } from '../asm/encode.ts';
 import { type ProgramInfo, programInfo } from '../btf/program-info.ts';
 import type { MapSpec } from '../dsl/map.ts';
-import { compile, type ProgramSpec } from '../dsl/program.ts';
+import { compile, compileWith, type ProgramSpec } from '../dsl/program.ts';
+import type { FunctionCache } from '../ir/function-cache.ts';
+import { withoutSites } from '../source-location.ts';
 
 /** A place whose number is only known when the program is loaded: a map's descriptor, or the number of a kernel function. */
 interface Relocation {
@@ -23,9 +25,9 @@ export interface ProgramImage {
   readonly maps: readonly MapSpec[];
 }
 
-/** Compiles a program to its image. @throws DslError. */
-export function imageOf(spec: ProgramSpec): ProgramImage {
-  const code = compile(spec);
+/** Compiles a program to its image, of functions that were compiled before where a cache has them. @throws DslError. */
+export function imageOf(spec: ProgramSpec, functions?: FunctionCache): ProgramImage {
+  const code = functions ? compileWith(functions, spec) : compile(spec);
   const starts = new Map(code.functions.map((fn) => [fn.name, fn.slot]));
   const offsets = slotOffsets(code.insns);
   const relocations = code.insns.flatMap(({ map, kernelFunction }, index): Relocation[] => {
@@ -40,6 +42,19 @@ export function imageOf(spec: ProgramSpec): ProgramImage {
   });
   const { name, type, license, flags, maps } = spec;
   return { name, type, license, flags, insns, relocations, info: programInfo(code), maps };
+}
+
+/**
+ * The image of a program all of whose functions the cache has; undefined where it lacks one, or where writing the program fails: written
+ * once more, with source lines, it says why.
+ */
+export function knownImage(write: () => ProgramSpec, functions: FunctionCache): ProgramImage | undefined {
+  if (functions.empty) return undefined;
+  try {
+    return withoutSites(() => imageOf(write(), functions));
+  } catch {
+    return undefined;
+  }
 }
 
 /** The instructions with all numbers filled in. */

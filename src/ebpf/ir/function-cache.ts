@@ -1,0 +1,124 @@
+/**
+ * Functions that were compiled before. One whose operations are the same, or differ only in constants that no pass looked at, is not compiled
+ * again: the constants take their places in the instructions. What a pass looks at has to be the same again.
+ */
+import type { Instruction } from '../asm/instruction.ts';
+import { type CallSite, looksForSites } from '../source-location.ts';
+import type { Frame } from './frame.ts';
+import type { Block, IrFunction, Op, Replaceable, Terminator } from './ir.ts';
+
+/** A function as instructions, its jumps with their distances. */
+export interface FunctionCode {
+  readonly insns: readonly Instruction[];
+  readonly frame: Frame;
+  readonly site: CallSite;
+}
+
+interface Entry {
+  readonly code: FunctionCode;
+  /** The constants that have to be the same, by number. */
+  readonly fixed: readonly (readonly [number: number, value: bigint])[];
+}
+
+/** What is looked up: all but the replaceable constants as text, and those. */
+interface Shape {
+  readonly text: string;
+  readonly constants: readonly bigint[];
+}
+
+/** Texts that are kept, the newest. */
+const MAX_TEXTS = 64;
+/** Entries of a text that are kept, the newest: they differ in fixed constants. */
+const MAX_ENTRIES = 8;
+
+const ORDERS = new Set(['gt', 'ge', 'lt', 'le', 'sgt', 'sge', 'slt', 'sle']);
+const SUMS = new Set(['add', 'sub', 'mul']);
+
+/** Whether `b` is of those that the compiler treats alike: an immediate without a sign that is no neutral element. */
+function isReplaceable(op: Op | Terminator): op is (Op & { op: 'alu' }) | (Terminator & { op: 'branch' }) {
+  if (!(op.op === 'branch' ? ORDERS.has(op.compare) : op.op === 'alu' && SUMS.has(op.alu))) return false;
+  const { a, b } = op as Op & { op: 'alu' };
+  return typeof a === 'number' && typeof b === 'bigint' && b > 1n && b <= 0x7fff_ffffn;
+}
+
+/** The fields of an operation that decide on its instructions. */
+function textOf(value: unknown): string {
+  if (typeof value !== 'object' || value === null)
+    return typeof value === 'bigint' ? `${String(value)}n` : String(value);
+  let text = '';
+  for (const key in value) {
+    if (key !== 'site' && key !== 'note') text += `${key}:${textOf(value[key as never])},`;
+  }
+  return `{${text}}`;
+}
+
+function shapeOf({ name, params, signature, blocks, frame, nextVReg }: IrFunction): Shape {
+  const constants: bigint[] = [];
+  const rows = [name, textOf({ params, signature, frame, nextVReg })];
+  const add = (op: Op | Terminator): void => {
+    if (!isReplaceable(op)) {
+      rows.push(textOf(op));
+      return;
+    }
+    constants.push(op.b as bigint);
+    rows.push(textOf({ ...op, b: '' }));
+  };
+  for (const { id, depth, ops, end } of blocks) {
+    rows.push(`${String(id)} ${String(depth)}`);
+    ops.forEach(add);
+    if (end) add(end);
+  }
+  return { text: rows.join('\n'), constants };
+}
+
+/** A copy whose replaceable constants are numbered, and those in order. */
+function numbered(fn: IrFunction): { readonly copy: IrFunction; readonly constants: readonly Replaceable[] } {
+  const constants: Replaceable[] = [];
+  const mark = <T extends Op | Terminator>(op: T): T => {
+    if (!isReplaceable(op)) return op;
+    const constant = { number: constants.length, fixed: false };
+    constants.push(constant);
+    return { ...op, constant };
+  };
+  const blocks = fn.blocks.map(({ ops, end, ...block }): Block => ({
+    ...block,
+    ops: ops.map(mark),
+    end: end && mark(end),
+  }));
+  return { copy: { ...fn, blocks }, constants };
+}
+
+/** The same code with other constants. */
+function withConstants(code: FunctionCode, constants: readonly bigint[]): FunctionCode {
+  const insns = code.insns.map((insn) =>
+    insn.constant === undefined ? insn : { ...insn, imm: Number(constants[insn.constant]) },
+  );
+  return { ...code, insns };
+}
+
+export class FunctionCache {
+  readonly #known = new Map<string, Entry[]>();
+
+  get empty(): boolean {
+    return this.#known.size === 0;
+  }
+
+  /** A function's code as it was compiled before, or by `compile` now. Source lines are those of the first time, and what has none is not compiled. */
+  compiled(fn: IrFunction, compile: (fn: IrFunction) => FunctionCode): FunctionCode {
+    const { text, constants } = shapeOf(fn);
+    const entries = this.#known.get(text) ?? [];
+    const known = entries.find(({ fixed }) => fixed.every(([number, value]) => constants[number] === value));
+    if (known) return withConstants(known.code, constants);
+    if (!looksForSites()) throw new Error(`compile function ${fn.name}: it is not known, and has no source lines`);
+    const { copy, constants: marked } = numbered(fn);
+    const code = compile(copy);
+    const fixed = marked.filter((one) => one.fixed).map(({ number }) => [number, constants[number]!] as const);
+    this.#known.delete(text);
+    this.#known.set(text, [{ code, fixed }, ...entries].slice(0, MAX_ENTRIES));
+    for (const oldest of this.#known.keys()) {
+      if (this.#known.size <= MAX_TEXTS) break;
+      this.#known.delete(oldest);
+    }
+    return code;
+  }
+}
