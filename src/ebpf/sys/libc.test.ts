@@ -1,0 +1,20 @@
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { expect, it } from 'vitest';
+import { addressOf } from './libc.ts';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+it('keeps buffers alive whose address was taken for the next call', async () => {
+  const [taken, other] = ((): WeakRef<Buffer>[] => {
+    const buffers = [Buffer.alloc(100), Buffer.alloc(100)] as const;
+    addressOf(buffers[0]);
+    return buffers.map((buffer) => new WeakRef(buffer));
+  })();
+  await setImmediate(); // a WeakRef keeps its object until here
+  collectGarbage();
+  expect(other!.deref()).toBeUndefined();
+  expect(taken!.deref()?.length).toBe(100);
+});
