@@ -160,6 +160,8 @@ describeAsRoot('challenges', () => {
       ['window scaling off', { tcp_window_scaling: '0' }],
       ['SACK off', { tcp_sack: '0' }],
       ['no option but the MSS', { tcp_timestamps: '0', tcp_window_scaling: '0', tcp_sack: '0' }],
+      ['no option but MSS and SACK', { tcp_timestamps: '0', tcp_window_scaling: '0' }],
+      ['no option but MSS and window scale', { tcp_timestamps: '0', tcp_sack: '0' }],
       ['ECN on', { tcp_ecn: '1' }],
     ])('a Python socket with %s', (_what, options) => {
       using _options = withSysctls(clients, options);

@@ -21,7 +21,8 @@ import {
   XDP,
   XdpLink,
 } from '../../src/ebpf/index.ts';
-import { ETH_P, Eth, Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../src/net/headers.ts';
+import { ETH_P, IPPROTO, Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../src/net/headers.ts';
+import { parseLink } from '../../src/dataplane/frame/parse.ts';
 import { type PolicyInput, protect } from '../../src/index.ts';
 
 /** Sources end in a number of 16 bits, by which their answers are counted. */
@@ -30,19 +31,21 @@ const answersMap = arrayMap('answers', { value: u64, maxEntries: SLOTS, mmap: tr
 
 /** Counts a SYN-ACK for the host that it goes to. */
 function countAnswer<R>($: Builder<R>, packet: Packet<R>, done: () => R): R | Exited {
-  const eth = packet.take(Eth).orExit(done);
+  const { type } = parseLink($, packet, done);
   const slot = $.let($.u32(0));
   $.if(
-    eth.proto.eq(ETH_P.IP),
+    type.eq(ETH_P.IP),
     () => {
       const ip = packet.take(Ipv4).orExit(done);
+      $.if(ip.protocol.ne(IPPROTO.TCP), done);
       slot.set(ip.daddr.host().and(0xffff));
       const options = ip.versionIhl.and(0x0f).sub(5).u32().shl(2);
       packet.skip(options.and(63), { max: 63 }).orExit(done);
     },
     () => {
-      $.if(eth.proto.ne(ETH_P.IPV6), done);
+      $.if(type.ne(ETH_P.IPV6), done);
       const ip = packet.take(Ipv6).orExit(done);
+      $.if(ip.nextHeader.ne(IPPROTO.TCP), done);
       slot.set(ip.daddr.part(8).shr(48).u16().toNetwork().raw().u32());
     },
   );

@@ -269,7 +269,7 @@ export class Model {
     const bits = (scale << 2) | (offer.sack ? 2 : 0) | (ecn ? 1 : 0);
     const ours = family === 4 ? 1460 : 1440;
     const mssOption = [2, 4, ours >> 8, ours & 0xff];
-    const scaleOption = offer.scale === undefined ? [1, 1, 1, 1] : [1, 3, 3, 7];
+    const scaleOption = offer.scale === undefined ? [] : [1, 3, 3, 7];
     if (this.#challenger!.form === 'kernel') {
       const cookie = this.#kernelCookie(syn, mss, mssClass);
       if (!this.#challenger!.plainTimestamps || !offer.timestamp)
@@ -301,8 +301,7 @@ export class Model {
     const data = (mssClass << 6) | bits;
     const mac = this.#cookie(syn, isn, slot, data | 0x8000_0000);
     const extra = [...mssOption];
-    if (offer.sack || offer.scale !== undefined)
-      extra.push(...(offer.sack ? [1, 1, 4, 2] : [1, 1, 1, 1]), ...scaleOption);
+    extra.push(...(offer.sack ? [1, 1, 4, 2] : []), ...scaleOption);
     return end('challenged', answer(((mac << 8) | data) >>> 0, isn + 1, extra, ecn));
   }
 

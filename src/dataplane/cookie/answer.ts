@@ -35,8 +35,11 @@ const Ipv6Words = struct('ipv6_words', {
 });
 const Word = struct('option_word', { value: u32 });
 
-/** Option bytes: MSS alone; with window scale or SACK; with timestamps. */
-const Bytes = { MSS: 4, SHORT: 12, FULL: 20 } as const;
+/**
+ * Option bytes: MSS alone; with window scale or SACK; with both; with timestamps; with timestamps and window scale. An answer
+ * to a SYN with an MSS is no longer than the SYN: drivers do not promise room behind a frame, and veth has none where it ends with a cache line.
+ */
+const Bytes = { MSS: 4, ONE: 8, BOTH: 12, STAMPED: 16, FULL: 20 } as const;
 const TTL = 64;
 const TCP_PROTOCOL = 6;
 /** Ethernet's smallest frame without its checksum: what came padded to it goes out no shorter. */
@@ -89,12 +92,17 @@ export function writeAnswer(
 
   const optionBytes = $.let($.u32(answer.options === 'none' ? 0 : Bytes.MSS));
   if (answer.options === 'offer') {
-    $.if(present.hasAny(Present.WINDOW_SCALE | Present.SACK), () => {
-      optionBytes.set(Bytes.SHORT);
-    });
-    $.if(present.hasAny(Present.TIMESTAMPS), () => {
-      optionBytes.set(Bytes.FULL);
-    });
+    const word = (bit: number): Int<32> => $.select(present.hasAny(bit), $.u32(4), $.u32(0));
+    const scaleBytes = word(Present.WINDOW_SCALE);
+    $.if(
+      present.hasAny(Present.TIMESTAMPS),
+      () => {
+        optionBytes.set(scaleBytes.add(Bytes.STAMPED));
+      },
+      () => {
+        optionBytes.set(scaleBytes.add(word(Present.SACK)).add(Bytes.MSS));
+      },
+    );
   }
   const ipBytes = family === 4 ? Ipv4.size : Ipv6.size;
   const segmentBytes = $.let(optionBytes.add(Tcp.size));
@@ -147,28 +155,33 @@ export function writeAnswer(
     }
   };
   const mss = $.u32(memoryWord(2, 4, answer.mss >> 8, answer.mss & 0xff));
-  const nops = memoryWord(1, 1, 1, 1);
   const either = (mask: number, yes: number, no: number): Int<32> =>
     $.select(present.hasAny(mask), $.u32(yes), $.u32(no));
-  const scale = (): Int<32> => either(Present.WINDOW_SCALE, memoryWord(1, 3, 3, answer.windowScale), nops);
-  const alone = (): void => {
-    write(mss);
-  };
-  if (answer.options === 'mss') alone();
+  const scale = $.u32(memoryWord(1, 3, 3, answer.windowScale));
+  const sackAlone = $.u32(memoryWord(1, 1, 4, 2));
+  if (answer.options === 'mss') write(mss);
   if (answer.options === 'offer') {
     $.if(
-      optionBytes.eq(Bytes.FULL),
+      optionBytes.ge(Bytes.STAMPED),
       () => {
         const sack = either(Present.SACK, memoryWord(4, 2, 8, 10), memoryWord(1, 1, 8, 10));
-        write(mss, sack, tsval.toNetwork().raw(), tsecr, scale());
+        write(mss, sack, tsval.toNetwork().raw(), tsecr);
+        $.if(optionBytes.eq(Bytes.FULL), () => {
+          write(scale);
+        });
       },
       () => {
+        write(mss);
         $.if(
-          optionBytes.eq(Bytes.SHORT),
+          optionBytes.eq(Bytes.BOTH),
           () => {
-            write(mss, either(Present.SACK, memoryWord(1, 1, 4, 2), nops), scale());
+            write(sackAlone, scale);
           },
-          alone,
+          () => {
+            $.if(optionBytes.eq(Bytes.ONE), () => {
+              write($.select(present.hasAny(Present.SACK), sackAlone, scale));
+            });
+          },
         );
       },
     );
