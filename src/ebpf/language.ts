@@ -13,6 +13,8 @@ export {
   encodeValue,
   type Fields,
   type Infer,
+  type Opaque,
+  spinLock,
   type Scalar,
   type ScalarName,
   struct,
@@ -24,7 +26,8 @@ export {
   u64,
 } from './btf/type.ts';
 export { TC, type TcAction, type TcVerdict, XDP, type XdpAction, type XdpVerdict } from './dsl/action.ts';
-export { Builder, UpdateFlag } from './dsl/builder.ts';
+export { Builder } from './dsl/builder.ts';
+export { UpdateFlag } from './dsl/update-flag.ts';
 export { type AnyView, LOOP, type LoopStep } from './dsl/callback.ts';
 export type { Entry } from './dsl/for-each.ts';
 export type { ContextValue, HelperName } from './dsl/helper-arguments.ts';

@@ -16,6 +16,7 @@ import {
   type Program,
   programArray,
   ringBuffer,
+  spinLock,
   struct,
   u32,
   u64,
@@ -163,6 +164,30 @@ xdp('callbacks', ($) => {
   $.repeat(rounds, () => {});
   return XDP.PASS;
 });
+
+const Account = struct('account', { sum: u64, lock: spinLock, pad: u32 });
+const accounts = arrayMap('accounts', { value: Account, maxEntries: 1 });
+xdp('locks', ($) => {
+  const account = $.at(accounts, 0);
+  $.lock(account, () => {
+    account.ref('sum').add(1);
+  });
+  // @ts-expect-error it has no lock
+  $.lock($.at(single, 0), () => {});
+  // @ts-expect-error the kernel alone reads a lock
+  void account.lock;
+  // @ts-expect-error and writes it
+  account.set({ lock: 1 });
+  $.update(accounts, 0, { sum: 1 });
+  return XDP.PASS;
+});
+
+export function lockedValues(map: BpfMap<typeof u32, typeof Account, 'array'>): void {
+  map.update(0, { sum: 1n, pad: 0 });
+  const sum: bigint | undefined = map.lookup(0)?.sum;
+  // @ts-expect-error a lock has no value
+  void [sum, map.lookup(0)?.lock];
+}
 
 // @ts-expect-error a step is no verdict
 xdp('step', () => LOOP.BREAK);

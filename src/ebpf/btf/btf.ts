@@ -68,6 +68,11 @@ export class BtfBuilder {
         return this.#array(this.#integer(1), type.size);
       case 'array':
         return this.#array(this.type(type.element), type.length);
+      case 'opaque': {
+        // The kernel knows it by its name and size (btf_get_field_type, kernel/bpf/btf.c).
+        const member = words(this.string('val'), this.#array(this.#integer(4), type.size / 4), 0);
+        return this.#add(Kind.STRUCT, type.name, 1, type.size, member);
+      }
       case 'struct': {
         const fields = Object.entries(type.fields);
         const members = fields.map(([name, field]) =>

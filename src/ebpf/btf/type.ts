@@ -37,6 +37,18 @@ export interface ArrayOf<Element extends Type = Type> {
   readonly size: number;
 }
 
+/** Fields of the kernel's own, by the struct that they are: bytes, and what they are aligned to. */
+const OPAQUE = { bpf_spin_lock: { size: 4, alignment: 4 } } as const;
+
+export type OpaqueName = keyof typeof OPAQUE;
+
+/** A field of a map's value that the kernel alone reads and writes. It has no value for programs or user space. */
+export interface Opaque<Name extends OpaqueName = OpaqueName> {
+  readonly kind: 'opaque';
+  readonly name: Name;
+  readonly size: number;
+}
+
 export type Fields = Readonly<Record<string, Type>>;
 
 export interface Struct<F extends Fields = Fields> {
@@ -51,6 +63,7 @@ export interface Struct<F extends Fields = Fields> {
 export type Type =
   | Scalar
   | Bytes
+  | Opaque
   | { readonly kind: 'array'; readonly element: Type; readonly length: number; readonly size: number }
   | {
       readonly kind: 'struct';
@@ -71,7 +84,7 @@ export type Infer<T extends Type> =
       : T extends ArrayOf<infer Element>
         ? readonly Infer<Element>[]
         : T extends Struct<infer F>
-          ? { readonly [K in keyof F]: Infer<F[K]> }
+          ? { readonly [K in keyof F as F[K] extends Opaque ? never : K]: Infer<F[K]> }
           : never;
 
 function scalar<Name extends ScalarName>(name: Name): Scalar<Name> {
@@ -85,6 +98,13 @@ export const u64 = scalar('u64');
 export const be16 = scalar('be16');
 export const be32 = scalar('be32');
 export const be64 = scalar('be64');
+
+/** A lock in the value of an array or a hash, which `$.lock` takes (`struct bpf_spin_lock`). One a value. Linux 5.1. */
+export const spinLock = opaque('bpf_spin_lock');
+
+function opaque<Name extends OpaqueName>(name: Name): Opaque<Name> {
+  return Object.freeze({ kind: 'opaque', name, size: OPAQUE[name].size });
+}
 
 export function bytes(size: number): Bytes {
   return Object.freeze({ kind: 'bytes', size });
@@ -109,6 +129,8 @@ function alignment(type: Type): number {
       return type.size;
     case 'bytes':
       return 1;
+    case 'opaque':
+      return OPAQUE[type.name].alignment;
     case 'array':
       return alignment(type.element);
     case 'struct':
@@ -194,6 +216,10 @@ function readScalar(name: ScalarName, from: Buffer, at: number): number | bigint
   }
 }
 
+/** The fields that have values, in order. */
+export const dataFields = (type: Pick<Struct, 'fields'>): [string, Type][] =>
+  Object.entries<Type>(type.fields).filter(([, field]) => field.kind !== 'opaque');
+
 function write(type: Type, value: unknown, out: Buffer, at: number): void {
   switch (type.kind) {
     case 'scalar':
@@ -215,9 +241,11 @@ function write(type: Type, value: unknown, out: Buffer, at: number): void {
       });
     }
     case 'struct':
-      for (const [field, fieldType] of Object.entries(type.fields)) {
+      for (const [field, fieldType] of dataFields(type)) {
         write(fieldType, (value as Record<string, unknown>)[field], out, at + type.offsets[field]!);
       }
+      return;
+    case 'opaque':
   }
 }
 
@@ -233,11 +261,10 @@ function read(type: Type, from: Buffer, at: number): unknown {
       );
     case 'struct':
       return Object.fromEntries(
-        Object.entries(type.fields).map(([field, fieldType]) => [
-          field,
-          read(fieldType, from, at + type.offsets[field]!),
-        ]),
+        dataFields(type).map(([field, fieldType]) => [field, read(fieldType, from, at + type.offsets[field]!)]),
       );
+    case 'opaque':
+      return undefined;
   }
 }
 

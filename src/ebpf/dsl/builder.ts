@@ -17,6 +17,8 @@ import type { ContextValue, HelperArguments, HelperName } from './helper-argumen
 import { emitInline, type Given, type Shape, type Shaped } from './inline.ts';
 import { emitLoop, type LoopControl } from './loop.ts';
 import { type Found, foundIn } from './found.ts';
+import { UpdateFlag } from './update-flag.ts';
+import { emitLocked } from './lock.ts';
 import { type NotFound, refuseFound } from './map-of-maps.ts';
 import { type MapValue, mapValue } from './map-value.ts';
 import type { Network } from './int.ts';
@@ -30,7 +32,7 @@ import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory, memoryAt } from './memory.ts';
 import { emitRepeat } from './repeat.ts';
 import type { SocketPointer } from './socket.ts';
-import { type ElementOf, isViewOf, memoryOf, type View, viewOf, writeType } from './view.ts';
+import { type ElementOf, isViewOf, memoryOf, type View, viewOf, type ViewWith, writeType } from './view.ts';
 import { filled, zeroTheRest } from './zeros.ts';
 
 type RoundBody = (inner: Builder<LoopStep>, round: Int<32>, state: AnyView) => LoopStep | Exited | void;
@@ -39,9 +41,6 @@ type EntryBody<K extends Type, V extends Type> = (
   entry: Entry<K, V>,
   state: AnyView,
 ) => LoopStep | Exited | void;
-
-/** Flags of `$.update` (linux/bpf.h). */
-export const UpdateFlag = { ANY: 0, NOEXIST: 1, EXIST: 2 } as const;
 
 /**
  * What a program is written with. Every call emits its instructions at once, so reading order is running order. `R` is what
@@ -226,7 +225,7 @@ export class Builder<R> {
     emitter.useMap(map);
     const dst = emitter.vreg();
     emitter.emit({ op: 'mapValue', dst, map: map.name, offset: 0 });
-    return mapValue(memoryAt(this.#emitter, dst, map.name), map.value!);
+    return mapValue(memoryAt(this.#emitter, dst, map.name, map), map.value!);
   }
 
   /** Writes a value to a map. The result is 0, or a negative errno (`UpdateFlag.NOEXIST`: -EEXIST when the key is there). */
@@ -300,6 +299,14 @@ export class Builder<R> {
         }, line);
       },
     });
+  }
+
+  /**
+   * Runs `body` with the lock of a map's value held (`bpf_spin_lock`), so that no other CPU is in such a block for the same value. While it is held nothing
+   * can be called (no look-up, helper or function), no other lock be taken and nothing be left. Linux 5.1.
+   */
+  lock(value: ViewWith<'bpf_spin_lock'>, body: () => void): void {
+    emitLocked(this.#emitter, value, body);
   }
 
   /** Memory in the frame, filled with zeros: to hand to helpers, or to build a value in. */

@@ -88,6 +88,7 @@ export class Emitter {
   #suspended = false;
   /** Whether something in this function changes the packet, so that its callers' views are void. */
   changesPacket = false;
+  #held: string | undefined;
   /** How many ways out of the program, and of the inlines and loops around this place, were emitted so far. */
   leaves = 0;
   /** The author's line that is being emitted, where it was looked for already: finding it costs more than all else that emitting does. */
@@ -142,6 +143,7 @@ export class Emitter {
 
   emitInto(block: Block, op: Op): void {
     if (this.#suspended) this.refuseForeign();
+    if (this.#held !== undefined) refuseCall(op, this.#held);
     block.ops.push(op.site ? op : { ...op, site: this.#line ?? new CallSite() });
   }
 
@@ -209,6 +211,21 @@ export class Emitter {
     });
     this.leaves -= own;
     return result;
+  }
+
+  /** The map whose lock is held here, if one is. */
+  get held(): string | undefined {
+    return this.#held;
+  }
+
+  /** Runs `body`, in which the lock of a value of this map is held. */
+  holding(map: string, body: () => void): void {
+    this.#held = map;
+    try {
+      body();
+    } finally {
+      this.#held = undefined;
+    }
   }
 
   /** Runs `body` in a scope of its own. */
@@ -345,4 +362,13 @@ export class Emitter {
     this.emit({ op: 'map', dst, map: map.name });
     return dst;
   }
+}
+
+/** @throws DslError for a call, which the verifier does not allow while a lock is held. */
+function refuseCall(op: Op, map: string): void {
+  if (op.op !== 'call' && op.op !== 'kernelCall' && op.op !== 'invoke') return;
+  throw new DslError(
+    `${op.note ?? 'call'}: nothing can be called while a value of ${map} is locked; call before or after, and carry results with $.let`,
+    new CallSite().location,
+  );
 }

@@ -25,7 +25,7 @@ export function entryAt<K extends Type, V extends Type>(
 ): Entry<K, V> {
   return {
     key: snapshot(memoryAt(emitter, key, `${map.name} key`), map.key!) as Snapshot<K>,
-    value: mapValue(memoryAt(emitter, value, map.name), map.value!),
+    value: mapValue(memoryAt(emitter, value, map.name, map), map.value!),
   };
 }
 

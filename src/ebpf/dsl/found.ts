@@ -11,7 +11,7 @@ export type Found<V extends Type> = V extends MapOf<infer I> ? FoundMap<I> : Map
 /** What is behind the pointer that a look-up in `map` gave. */
 export function foundIn<V extends Type>(emitter: Emitter, map: MapSpec<Type, V>, register: number): Found<V> {
   const inner = innerOf(map);
-  if (!inner) return mapValue(memoryAt(emitter, register, map.name), map.value!) as Found<V>;
+  if (!inner) return mapValue(memoryAt(emitter, register, map.name, map), map.value!) as Found<V>;
   const { check } = memoryAt(emitter, register, inner.name);
   return Object.freeze({ ...inner, found: { register, check } }) as unknown as Found<V>;
 }

@@ -3,6 +3,7 @@ import type { Struct, Type } from '../btf/type.ts';
 import { u16, u32, u64 } from '../btf/type.ts';
 import { CallSite } from '../source-location.ts';
 import { MAP_TYPE, type MapKind } from './map-kind.ts';
+import { opaqueMistake } from './opaque-fields.ts';
 
 /** Kernel names of objects have 15 characters and a zero (BPF_OBJ_NAME_LEN, linux/bpf.h). */
 const MAX_NAME = 15;
@@ -69,6 +70,8 @@ export function spec<K extends Type, V extends Type, const Kind extends MapKind>
   if (!Number.isInteger(maxEntries) || maxEntries < 1 || maxEntries > 0xffff_ffff) {
     refuse(name, `maxEntries is ${String(maxEntries)}; give a whole number from 1 on`);
   }
+  const mistake = opaqueMistake(kind, key, value);
+  if (mistake !== undefined) refuse(name, mistake);
   const perCpu = kind.includes('per-CPU');
   return Object.freeze({ name, kind, type: MAP_TYPE[kind], key, value, maxEntries, flags, perCpu });
 }

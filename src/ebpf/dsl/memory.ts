@@ -4,6 +4,7 @@ import { DslError } from '../errors.ts';
 import type { Address, Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import type { Emitter } from './emitter.ts';
+import type { MapSpec } from './map.ts';
 import { Int, Network, type NetworkWidth, operandFor, type Width } from './int.ts';
 
 export type WidthOf<Name extends ScalarName> = Name extends 'u8'
@@ -34,6 +35,8 @@ export interface Memory {
   readonly frameAlignment?: number;
   /** Told of each access at a place that is known, where somebody has to know what was written. */
   readonly watch?: MemoryWatch;
+  /** The map whose value it is, or a part of it. */
+  readonly map?: MapSpec;
   /** What the memory is called in dumps. */
   readonly name: string;
   /** @throws DslError when the view is no longer valid. */
@@ -41,12 +44,12 @@ export interface Memory {
 }
 
 /** Memory that a register points to, usable as long as what is open here. */
-export function memoryAt(emitter: Emitter, base: number, name: string): Memory {
+export function memoryAt(emitter: Emitter, base: number, name: string, map?: MapSpec): Memory {
   const { scope } = emitter;
   const check = (): void => {
     emitter.checkUsable(scope);
   };
-  return { emitter, address: { base, offset: 0 }, name, check };
+  return { emitter, address: { base, offset: 0 }, name, check, ...(map ? { map } : {}) };
 }
 
 /** A part of the same memory. */

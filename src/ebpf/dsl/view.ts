@@ -1,4 +1,13 @@
-import type { ArrayOf, Bytes, Scalar, Struct, Type } from '../btf/type.ts';
+import {
+  type ArrayOf,
+  type Bytes,
+  dataFields,
+  type Opaque,
+  type OpaqueName,
+  type Scalar,
+  type Struct,
+  type Type,
+} from '../btf/type.ts';
 import { DslError } from '../errors.ts';
 import { CallSite } from '../source-location.ts';
 import { BytesValue, storeBytes } from './bytes-value.ts';
@@ -34,7 +43,7 @@ export type Writable<T extends Type> =
     : T extends Bytes
       ? BytesValue | Uint8Array
       : T extends Struct<infer F>
-        ? { readonly [K in keyof F]?: Writable<F[K]> }
+        ? { readonly [K in keyof F as F[K] extends Opaque ? never : K]?: Writable<F[K]> }
         : never;
 
 /** What was read of a type, all of it at one time. */
@@ -42,18 +51,29 @@ export type Snapshot<T extends Type> =
   T extends ArrayOf<infer Element>
     ? readonly Snapshot<Element>[]
     : T extends Struct<infer F>
-      ? { readonly [K in keyof F]: Snapshot<F[K]> }
+      ? { readonly [K in keyof F as F[K] extends Opaque ? never : K]: Snapshot<F[K]> }
       : ValueOf<T>;
 /** What can be a key or value of a map: what can be written, or a structure in memory. */
 export type ElementOf<T extends Type> = Writable<T> | (T extends Struct<infer F> ? View<F> : never);
 
+declare const opaqueFields: unique symbol;
+
+/** A view of a struct with such a field of the kernel's own. */
+export interface ViewWith<Name extends OpaqueName> {
+  readonly [opaqueFields]: { readonly [N in Name]: true };
+}
+
+type OpaqueNames<F> = { [K in keyof F]: F[K] extends Opaque<infer Name> ? Name : never }[keyof F];
+
 /** A structure in memory: fields read at once where they are named; `set` writes some; `ref` names the place of one. */
-export type View<F extends Readonly<Record<string, Type>>> = { readonly [K in keyof F]: ValueOf<F[K]> } & {
-  set(values: { readonly [K in keyof F]?: Writable<F[K]> }): void;
-  /** All fields as they are now: what is written later does not show. What nobody uses costs nothing. */
-  read(): { readonly [K in keyof F]: Snapshot<F[K]> };
-  ref<K extends keyof F>(field: K): F[K] extends Scalar<infer Name> ? Ref<Name> : never;
-};
+export type View<F extends Readonly<Record<string, Type>>> = {
+  readonly [K in keyof F as F[K] extends Opaque ? never : K]: ValueOf<F[K]>;
+} & ViewWith<OpaqueNames<F>> & {
+    set(values: Writable<Struct<F>>): void;
+    /** All fields as they are now: what is written later does not show. What nobody uses costs nothing. */
+    read(): Snapshot<Struct<F>>;
+    ref<K extends keyof F>(field: K): F[K] extends Scalar<infer Name> ? Ref<Name> : never;
+  };
 
 /** The elements of an array in memory. An index that is not a constant must be known to stay inside. */
 export class Elements<Element extends Type = Type> {
@@ -119,13 +139,15 @@ export function readType(memory: Memory, type: Type): unknown {
       return new Elements(memory, type);
     case 'struct':
       return viewOf(memory, type as Struct);
+    case 'opaque':
+      return refuseOpaque('read', memory);
   }
 }
 
 /** Reads a value with all its parts. */
 export function snapshot(memory: Memory, type: Type): unknown {
   if (type.kind === 'struct') {
-    const parts = Object.entries(type.fields).map(([field, of]) => [field, snapshot(fieldOf(memory, type, field), of)]);
+    const parts = dataFields(type).map(([field, of]) => [field, snapshot(fieldOf(memory, type, field), of)]);
     return Object.fromEntries(parts);
   }
   if (type.kind !== 'array') return readType(memory, type);
@@ -136,6 +158,10 @@ export function snapshot(memory: Memory, type: Type): unknown {
 
 const fieldOf = (memory: Memory, type: Struct, field: string): Memory =>
   within(memory, type.offsets[field]!, `${memory.name}.${field}`);
+
+function refuseOpaque(action: string, { name }: Memory): never {
+  throw new DslError(`${action} ${name}: the kernel alone reads and writes it`, new CallSite().location);
+}
 
 export function writeType(memory: Memory, type: Type, value: unknown): void {
   switch (type.kind) {
@@ -151,6 +177,8 @@ export function writeType(memory: Memory, type: Type, value: unknown): void {
         writeType(fieldOf(memory, type, field), fieldType, given);
       }
       return;
+    case 'opaque':
+      return refuseOpaque('set', memory);
     case 'array':
       throw new DslError(
         `set ${memory.name}: an array is written element by element, with ref(i).set(...)`,
@@ -221,5 +249,5 @@ function viewClass(type: Struct): new (memory: Memory) => object {
 
 export function viewOf<F extends Readonly<Record<string, Type>>>(memory: Memory, type: Struct<F>): View<F> {
   const Class = viewClass(type);
-  return new Class(memory) as View<F>;
+  return new Class(memory) as unknown as View<F>;
 }

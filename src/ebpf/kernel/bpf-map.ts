@@ -4,6 +4,8 @@ import { decodeValue, encodeValue } from '../btf/type.ts';
 import { BtfBuilder } from '../btf/btf.ts';
 import type { MapKind } from '../dsl/map-kind.ts';
 import { innerOf } from '../dsl/map-of-maps.ts';
+import { UpdateFlag } from '../dsl/update-flag.ts';
+import { hasOpaque } from '../dsl/opaque-fields.ts';
 import { MapFlag, type MapSpec } from '../dsl/map.ts';
 import { DslError, SyscallError } from '../errors.ts';
 import { attr, attribute, objectName } from '../sys/attr.ts';
@@ -70,12 +72,15 @@ export class BpfMap<
   readonly #cpus: number;
   /** Bytes between the values of two CPUs, and of a value in a buffer. */
   readonly #stride: number;
+  /** Values with a lock are read and written under it. */
+  readonly #lock: number;
   #batches = true;
 
   private constructor(descriptor: Descriptor, spec: MapSpec<K, V, Kind>) {
     this.#descriptor = descriptor;
     this.spec = spec;
     this.#cpus = spec.perCpu ? possibleCpus() : 1;
+    this.#lock = hasOpaque(spec.value, 'bpf_spin_lock') ? UpdateFlag.LOCK : 0;
     const size = spec.value?.size ?? 0;
     this.#stride = spec.perCpu ? Math.ceil(size / 8) * 8 : size;
   }
@@ -153,7 +158,7 @@ export class BpfMap<
   lookup(this: BpfMap<K, V, UserKindsFor<'look up in'> & Kind>, key: Infer<K>): Stored<V, Kind> | undefined {
     requireUserKind(this.spec, 'look up in');
     const out = Buffer.alloc(this.#stride * this.#cpus);
-    return this.#element('MAP_LOOKUP_ELEM', this.#encodeKey(key), out) ? this.#decode(out, 0) : undefined;
+    return this.#element('MAP_LOOKUP_ELEM', this.#encodeKey(key), out, this.#lock) ? this.#decode(out, 0) : undefined;
   }
 
   /** Writes a value. `flag` is an `UpdateFlag`. */
@@ -161,7 +166,7 @@ export class BpfMap<
     requireUserKind(this.spec, 'update');
     const keyBytes = this.#encodeKey(key);
     const valueBytes = this.#encode(value);
-    if (!this.#element('MAP_UPDATE_ELEM', keyBytes, valueBytes, flag)) {
+    if (!this.#element('MAP_UPDATE_ELEM', keyBytes, valueBytes, flag | this.#lock)) {
       throw commandError(
         'MAP_UPDATE_ELEM',
         `update map ${this.spec.name}`,
@@ -297,7 +302,13 @@ export class BpfMap<
   #batch(name: CommandName, keys: Buffer, values: Buffer | undefined, count: number): boolean {
     if (!this.#batches) return false;
     const valuesAt = values ? addressOf(values) : 0n;
-    const attributes = attribute(attr.batch, { keys: addressOf(keys), values: valuesAt, count, mapFd: this.fd });
+    const attributes = attribute(attr.batch, {
+      keys: addressOf(keys),
+      values: valuesAt,
+      count,
+      mapFd: this.fd,
+      elemFlags: BigInt(values ? this.#lock : 0),
+    });
     const result = tryCommand(name, attributes);
     if (result.ok) return true;
     if (result.errno === 'ENOENT') return false;
@@ -321,6 +332,7 @@ export class BpfMap<
         values: addressOf(values),
         count: BATCH,
         mapFd: this.fd,
+        elemFlags: BigInt(this.#lock),
       });
       const result = tryCommand('MAP_LOOKUP_BATCH', attributes);
       const count = attributes.readUInt32LE(attr.batch.offsets.count);
@@ -348,7 +360,7 @@ export class BpfMap<
       const result = tryCommand('MAP_GET_NEXT_KEY', attributes);
       if (!result.ok && result.errno === 'ENOENT') return;
       if (!result.ok) throw commandError('MAP_GET_NEXT_KEY', `read map ${this.spec.name}`, result.errno);
-      if (this.#element('MAP_LOOKUP_ELEM', keys, values)) yield { keys, values, count: 1 };
+      if (this.#element('MAP_LOOKUP_ELEM', keys, values, this.#lock)) yield { keys, values, count: 1 };
     }
   }
 }
