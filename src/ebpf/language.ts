@@ -41,6 +41,9 @@ export { globalFunc, type GlobalFunc, type GlobalParameter } from './dsl/global-
 export { Int, type IntVariable, Network, type NetworkVariable, type NetworkWidth, type Width } from './dsl/int.ts';
 export {
   arrayMap,
+  cpuMap,
+  deviceHash,
+  deviceMap,
   hashMap,
   lpmTrie,
   lruHash,

@@ -6,8 +6,12 @@ import {
   BPF_FILE_SYSTEM,
   BpfMap,
   bytes,
+  cpuMap,
+  deviceHash,
+  deviceMap,
   DslError,
   hashMap,
+  interfaceIndex,
   leakedDescriptors,
   lpmTrie,
   lruHash,
@@ -71,6 +75,32 @@ describeAsRoot('maps', () => {
     expect(map.lookup(1)).toEqual(values);
     expect(new Map(map.entries()).get(1)).toEqual(values);
     expect(() => map.update(1, [])).toThrow(RangeError);
+  });
+
+  it.each([
+    ['map', deviceMap('devices', { maxEntries: 4 })],
+    ['hash', deviceHash('by_number', { maxEntries: 4 })],
+  ])('device %s: holds interfaces of this network namespace', (_kind, spec) => {
+    using map = BpfMap.create<typeof u32, typeof u32, 'device map' | 'device hash'>(spec);
+    const loopback = interfaceIndex('lo')!;
+    expect(map.lookup(2)).toBeUndefined();
+    map.updateMany([[2, loopback]]);
+    expect([map.lookup(2), [...map.entries()]]).toEqual([loopback, [[2, loopback]]]);
+    expect(() => map.update(1, 0xffff)).toThrow(
+      /EINVAL; there is no interface of this index in this network namespace/,
+    );
+    expect(map.delete(2)).toBe(true);
+    expect([...map.entries()]).toEqual([]);
+  });
+
+  it('CPU map: holds how many frames may wait for each CPU', () => {
+    using map = BpfMap.create(cpuMap('targets', { maxEntries: cpus }));
+    map.update(0, 192);
+    expect([...map.entries()]).toEqual([[0, 192]]);
+    expect(() => map.update(0, 16_385)).toThrow(/EOVERFLOW; at most 16384 frames/);
+    expect(() => map.update(cpus, 192)).toThrow(/E2BIG.*index lies beyond/);
+    map.delete(0);
+    expect([...map.entries()]).toEqual([]);
   });
 
   it('LPM trie: finds the longest prefix', () => {

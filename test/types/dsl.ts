@@ -5,6 +5,7 @@ import {
   arrayOfMaps,
   be32,
   BpfMap,
+  deviceMap,
   enumOf,
   type EnumValue,
   hashMap,
@@ -285,6 +286,27 @@ tc('traffic_control', ($, packet) => {
   return $.u32(2);
 });
 
+const devices = deviceMap('devices', { maxEntries: 1 });
+xdp('redirects', ($) => {
+  // @ts-expect-error what happens where there is nothing under the key?
+  $.redirect(devices, 0);
+  // @ts-expect-error a hash has no devices
+  $.redirect(entries, 0, XDP.PASS);
+  // @ts-expect-error the verdict of another kind of program
+  $.redirect(devices, 0, TC.OK);
+  // @ts-expect-error only traffic control can
+  $.redirect(1, { ingress: true });
+  // @ts-expect-error interfaces have numbers in the kernel
+  $.redirect('eth0');
+  // @ts-expect-error nor for the helper's name
+  $.call('redirect_map', entries, 0, 0);
+  return $.redirect(devices, $.randomU32(), XDP.PASS);
+});
+tc('redirects', ($) => {
+  // @ts-expect-error only XDP redirects by maps
+  $.redirect(devices, 0, XDP.PASS);
+  return $.redirect(1, { ingress: true });
+});
 xdp('frags', () => XDP.PASS, { frags: true });
 // @ts-expect-error the packets of traffic control are of several buffers anyway
 tc('frags', () => TC.OK, { frags: true });

@@ -6,6 +6,7 @@ import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import type { ArgumentKind } from '../uapi/helper-prototype.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
+import type { TcVerdict, XdpAction, XdpVerdict } from './action.ts';
 import type { Block, BuilderCore } from './blocks.ts';
 import { changesPacket, kernelFunctionChangesPacket } from './changes-packet.ts';
 import type { Callable } from './callable.ts';
@@ -30,6 +31,7 @@ import { EnumMember, EnumValue, EnumVariable } from './enum.ts';
 import { Exited } from './exited.ts';
 import { Maybe } from './maybe.ts';
 import { addressRegister, type Memory, memoryAt } from './memory.ts';
+import { emitRedirect, type RedirectTarget } from './redirect.ts';
 import { emitRepeat } from './repeat.ts';
 import type { SocketPointer } from './socket.ts';
 import { type ElementOf, isViewOf, memoryOf, type View, viewOf, type ViewWith, writeType } from './view.ts';
@@ -382,6 +384,24 @@ export class Builder<R> {
     const args = [context.context, emitter.mapPointer(programs), operand];
     emitter.emit({ op: 'call', helper: helpers.tail_call.id, args, note: `tail call ${programs.name}` });
     emitter.voidPackets();
+  }
+
+  /**
+   * The verdict that sends a frame where a map says: out by an interface, or up the stack on another CPU. `otherwise` is the verdict where the map has
+   * nothing under the key. A frame that does not reach what it is sent to is dropped; the tracepoint `xdp:xdp_redirect_err` tells.
+   */
+  redirect(
+    this: Builder<XdpVerdict>,
+    map: MapSpec<Type, Type, KindsFor<'redirect into'>>,
+    key: Int<32> | number,
+    otherwise: XdpAction,
+  ): Int<32>;
+  /** The verdict that lets a packet come in by an interface of this network namespace, as if it had been received there. */
+  redirect(this: Builder<TcVerdict>, ifindex: Int<32> | number, options: { readonly ingress: boolean }): Int<32>;
+  /** The verdict that sends a packet out by an interface of this network namespace, given by its index. */
+  redirect(ifindex: Int<32> | number): Int<32>;
+  redirect(...to: RedirectTarget): Int<32> {
+    return emitRedirect(this.#emitter, to);
   }
 
   /** Nanoseconds since boot, without time in suspension; exact, and dear on machines that emulate the clock. */

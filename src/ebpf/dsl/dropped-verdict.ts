@@ -45,9 +45,14 @@ export function watched<A extends Readonly<Record<string, object>>>(kind: string
   return Object.freeze(Object.defineProperties({}, Object.fromEntries(getters) as PropertyDescriptorMap)) as A;
 }
 
-/** @throws DslError where the verdict that is read here goes nowhere. */
-function refuseDropped(verdict: string, name: string): void {
-  let property: string | undefined = name;
+/** @throws DslError where what the author's call gives, a verdict, goes nowhere. */
+export function refuseDroppedCall(call: string): void {
+  if (building > 0) refuseDropped(call);
+}
+
+/** @throws DslError where the verdict that is read here, or given by the author's call, goes nowhere. */
+function refuseDropped(verdict: string, name?: string): void {
+  let property = name;
   for (const location of authorsCalls()) {
     const role = roleAt(location, property);
     if (role === 'dropped') {

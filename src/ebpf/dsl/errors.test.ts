@@ -4,6 +4,7 @@ import {
   array,
   arrayMap,
   be32,
+  deviceMap,
   DslError,
   enumOf,
   func,
@@ -16,6 +17,7 @@ import {
   struct,
   TC,
   tc,
+  type TcBuilder,
   type TcPacket,
   u32,
   u64,
@@ -29,6 +31,7 @@ import {
 const table = hashMap('table', { key: u32, value: u64, maxEntries: 1 });
 const Listed = enumOf('listed', { NO: 0 });
 const List = struct('list', { items: array(u32, 5) });
+const devices = deviceMap('devices', { maxEntries: 1 });
 const lists = arrayMap('lists', { value: List, maxEntries: 1 });
 
 const Wire = struct('wire', { number: u32, address: be32 });
@@ -316,6 +319,26 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     },
   ],
   [
+    'a redirect without return',
+    /drop \$\.redirect: .* write return in front/,
+    ($) => {
+      $.if($.randomU32().eq(1), () => {
+        $.redirect(devices, 0, XDP.PASS);
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a redirect whose other verdict is one as well',
+    /redirect into devices: where there is nothing under the key/,
+    ($) => $.redirect(devices, 0, XDP.REDIRECT),
+  ],
+  [
+    'a redirect to ingress in XDP',
+    /redirect to ingress: only programs of traffic control can/,
+    ($) => ($ as unknown as TcBuilder).redirect(1, { ingress: true }),
+  ],
+  [
     'a forgotten return in a function',
     /drop XDP\.TX: /,
     ($) => {
@@ -562,4 +585,7 @@ it('refuses in a traffic-control program what only XDP has', () => {
       }),
     ).toThrow(new RegExp(`call packet\\.${name}: only the packet of an XDP program has it`));
   }
+  expect(() => tc('mistake', ($) => ($ as unknown as XdpBuilder).redirect(devices, 0, XDP.PASS))).toThrow(
+    /redirect into devices: only XDP programs can; give the index of an interface/,
+  );
 });

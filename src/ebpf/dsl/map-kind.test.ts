@@ -4,6 +4,7 @@ import {
   arrayOfMaps,
   be32,
   bytes,
+  deviceMap,
   DslError,
   hashMap,
   lpmTrie,
@@ -23,6 +24,7 @@ const pair = arrayMap('pair', { value: u64, maxEntries: 2 });
 const programs = programArray('programs', { maxEntries: 1 });
 const maps = arrayOfMaps('maps', { inner: table, maxEntries: 1 });
 const ring = ringBuffer('ring', { size: 4096 });
+const devices = deviceMap('devices', { maxEntries: 1 });
 const Entry = struct('entry', { value: u64 });
 
 /** The builder as JavaScript has it. */
@@ -45,6 +47,9 @@ const MISTAKES: readonly (readonly [string, RegExp, ($: Untyped, packet: unknown
     ($) => $['record']!(table, Entry, () => {}),
   ],
   ['tail call through a hash', /it is a hash; give a program array/, ($, packet) => $['tailCall']!(table, packet, 0)],
+  ['look-up in a device map', /look up in devices: it is a device map/, ($) => $['lookup']!(devices, 0)],
+  ['redirect into a hash', /it is a hash; give a device map/, ($) => $['redirect']!(table, 0, XDP.PASS)],
+  ['redirect by its name', /it is a hash; give a device map/, ($) => $['call']!('redirect_map', table, 0, 0)],
   [
     'tail call by its name',
     /it is an array; give a program array/,

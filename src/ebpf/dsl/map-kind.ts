@@ -15,6 +15,9 @@ export const MAP_TYPE = {
   'hash of maps': MapType.HASH_OF_MAPS,
   'program array': MapType.PROG_ARRAY,
   'ring buffer': MapType.RINGBUF,
+  'device map': MapType.DEVMAP,
+  'device hash': MapType.DEVMAP_HASH,
+  'CPU map': MapType.CPUMAP,
 } as const;
 
 export type MapKind = keyof typeof MAP_TYPE;
@@ -36,6 +39,10 @@ const OPERATIONS = {
   walk: { kinds: [...ARRAYS, ...HASHES], needs: 'an array or a hash' },
   'record in': { kinds: ['ring buffer'], needs: 'a ring buffer' },
   'tail call through': { kinds: ['program array'], needs: 'a program array' },
+  'redirect into': {
+    kinds: ['device map', 'device hash', 'CPU map'],
+    needs: 'a device map, a device hash or a CPU map',
+  },
 } as const satisfies Record<string, { readonly kinds: readonly MapKind[]; readonly needs: string }>;
 
 export type MapOperation = keyof typeof OPERATIONS;
@@ -49,6 +56,7 @@ export const HELPER_OPERATIONS = {
   map_update_elem: 'update',
   map_delete_elem: 'delete from',
   tail_call: 'tail call through',
+  redirect_map: 'redirect into',
   for_each_map_elem: 'walk',
   ringbuf_output: 'record in',
   ringbuf_reserve: 'record in',

@@ -155,6 +155,33 @@ export function programArray(
   return spec({ name, kind: 'program array', key: u32, value: u32, maxEntries });
 }
 
+/** Interfaces by number from 0, to redirect frames to. User space puts them in by their index in its network namespace; one that goes away leaves the map. */
+export function deviceMap(
+  name: string,
+  { maxEntries }: { readonly maxEntries: number },
+): MapSpec<typeof u32, typeof u32, 'device map'> {
+  return spec({ name, kind: 'device map', key: u32, value: u32, maxEntries });
+}
+
+/** The same with keys that are any numbers, such as interface indices. Linux 5.4. */
+export function deviceHash(
+  name: string,
+  { maxEntries }: { readonly maxEntries: number },
+): MapSpec<typeof u32, typeof u32, 'device hash'> {
+  return spec({ name, kind: 'device hash', key: u32, value: u32, maxEntries });
+}
+
+/**
+ * CPUs to redirect frames to, by number; there the frames go up the stack. User space puts a CPU in with the number of frames that may wait for it,
+ * up to 16,384. `maxEntries` is at most the number of CPUs that the kernel is built for.
+ */
+export function cpuMap(
+  name: string,
+  { maxEntries }: { readonly maxEntries: number },
+): MapSpec<typeof u32, typeof u32, 'CPU map'> {
+  return spec({ name, kind: 'CPU map', key: u32, value: u32, maxEntries });
+}
+
 /**
  * Records from the kernel to user space, in order. `size` is in bytes, a power of two and a multiple of the page.
  * What found no room is counted in a companion map.

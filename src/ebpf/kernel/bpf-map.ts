@@ -22,7 +22,15 @@ import {
 import type { Descriptor } from '../sys/descriptor.ts';
 import { addressOf, Mapping, Protection } from '../sys/libc.ts';
 import { loadBtf } from './btf-object.ts';
-import { DESCRIBED, elementOf, type Storable, requireUserKind, type Stored, type UserKindsFor } from './map-element.ts';
+import {
+  DESCRIBED,
+  elementAdvice,
+  elementOf,
+  type Storable,
+  requireUserKind,
+  type Stored,
+  type UserKindsFor,
+} from './map-element.ts';
 import { openPinned, pinObject, possibleCpus } from './pin.ts';
 
 /** `struct bpf_map_info` (linux/bpf.h), the part that every kernel has. */
@@ -176,7 +184,7 @@ export class BpfMap<
     }
   }
 
-  /** Removes a key; whether it was there. */
+  /** Removes a key; whether it was there, which device maps and CPU maps do not tell: always true. */
   delete(this: BpfMap<K, V, UserKindsFor<'delete from'> & Kind>, key: Infer<K>): boolean {
     requireUserKind(this.spec, 'delete from');
     return this.#element('MAP_DELETE_ELEM', this.#encodeKey(key));
@@ -293,9 +301,7 @@ export class BpfMap<
     const result = tryCommand(name, attributes);
     if (result.ok) return true;
     if (result.errno === 'ENOENT') return false;
-    const advice =
-      result.errno === 'E2BIG' ? 'the map is full (maxEntries), or the index lies beyond the array' : undefined;
-    throw commandError(name, `use map ${this.spec.name}`, result.errno, advice);
+    throw commandError(name, `use map ${this.spec.name}`, result.errno, elementAdvice(this.spec, result.errno));
   }
 
   /** One batched command; false where it has to be done singly: this kernel or type of map has none, or a key is missing. */

@@ -64,6 +64,16 @@ export const DESCRIBED = new Set<MapKind>([
   'LRU per-CPU hash',
 ]);
 
+/** What to do about an errno of a command on an element, where its kind of map says more than the errno. */
+export function elementAdvice({ kind }: { readonly kind: MapKind }, errno: string): string | undefined {
+  if (errno === 'E2BIG') return 'the map is full (maxEntries), or the index lies beyond the array';
+  if (kind === 'CPU map' && errno === 'ENODEV') return 'this machine has no such CPU';
+  if (kind === 'CPU map' && errno === 'EOVERFLOW') return 'at most 16384 frames can wait for a CPU';
+  if (kind.startsWith('device') && errno === 'EINVAL')
+    return 'there is no interface of this index in this network namespace';
+  return undefined;
+}
+
 /** The value that the kernel takes for what an update was given: of objects in the kernel their descriptors. */
 export function elementOf(map: Pick<MapSpec, 'name' | 'kind' | 'value'>, given: unknown): unknown {
   const { name, kind } = map;

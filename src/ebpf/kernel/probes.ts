@@ -32,6 +32,9 @@ const MAP_PROBES = {
   ARRAY_OF_MAPS: { since: '4.12', keySize: 4, valueSize: 4 },
   HASH_OF_MAPS: { since: '4.12', keySize: 4, valueSize: 4 },
   PROG_ARRAY: { since: '4.2', keySize: 4, valueSize: 4 },
+  DEVMAP: { since: '4.14', keySize: 4, valueSize: 4 },
+  DEVMAP_HASH: { since: '5.4', keySize: 4, valueSize: 4 },
+  CPUMAP: { since: '4.15', keySize: 4, valueSize: 4 },
   RINGBUF: { since: '5.8', keySize: 0, valueSize: 0, maxEntries: 4096 },
 } as const satisfies Partial<Record<keyof typeof MapType, object>>;
 
