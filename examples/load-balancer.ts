@@ -56,8 +56,19 @@ function owner(slot: number, living: readonly string[]): string | undefined {
 
 using program = Program.load(balancer);
 const table = program.map(slots);
+
+/** The back ends of the file, by MAC address. @throws Error in one line, for a file that cannot be read and for a line that is no address. */
+function backends(): string[] {
+  const lines = readFileSync(file, 'utf8')
+    .split('\n')
+    .map((line) => line.trim());
+  const wrong = lines.findIndex((line) => line !== '' && !/^([\da-f]{2}:){5}[\da-f]{2}$/i.test(line));
+  if (wrong >= 0) throw new Error(`${file}:${String(wrong + 1)}: no MAC address: ${JSON.stringify(lines[wrong])}`);
+  return lines.filter(Boolean);
+}
+
 function fill(): void {
-  const living = readFileSync(file, 'utf8').split('\n').filter(Boolean);
+  const living = backends();
   const entries = Array.from({ length: SLOTS }, (_, slot) => {
     const mac = owner(slot, living) ?? '00:00:00:00:00:00';
     return [slot, { mac: Buffer.from(mac.replaceAll(':', ''), 'hex') }] as const;
@@ -65,8 +76,19 @@ function fill(): void {
   table.updateMany(entries);
   console.log(`${String(living.length)} back ends`);
 }
-fill();
-process.on('SIGHUP', fill);
+try {
+  fill();
+} catch (error) {
+  console.error((error as Error).message);
+  process.exit(1);
+}
+process.on('SIGHUP', () => {
+  try {
+    fill();
+  } catch (error) {
+    console.error(`${(error as Error).message}; the back ends stay as they are`);
+  }
+});
 
 using link = XdpLink.attach(program, interfaceName);
 console.log(`balancing in ${link.mode ?? 'unknown'} mode`);

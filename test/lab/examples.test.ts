@@ -15,11 +15,13 @@ const HOSTS = Object.keys(ADDRESSES) as Host[];
 const VIRTUAL = '10.7.0.100';
 const INTERFACE = 'eth0';
 const bridge = new Netns('seawall-ex-bridge');
+/** A host that only a second interface of the host leads to. */
+const far = new Netns('seawall-ex-far');
 const netns = Object.fromEntries(HOSTS.map((name) => [name, new Netns(`seawall-ex-${name}`)])) as Record<Host, Netns>;
 const directory = mkdtempSync(join(tmpdir(), 'seawall-examples-'));
 
 /** Runs a command on a host to its end. */
-function on(host: Host, command: string, ...args: string[]): { status: number | null; stdout: string } {
+function on(host: Host, command: string, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
   return netns[host].run(() => spawnSync(command, args, { encoding: 'utf8', timeout: 20_000 }));
 }
 
@@ -32,7 +34,7 @@ const mac = (host: Host): string => /link\/ether (\S+)/.exec(netns[host].ip('lin
 const peer: Disposable[] = [];
 
 function down(): void {
-  for (const one of [...Object.values(netns), bridge]) one.remove();
+  for (const one of [...Object.values(netns), bridge, far]) one.remove();
 }
 
 /** Sends a packet to the host for each port, and waits until all are away. */
@@ -151,6 +153,55 @@ describeAsRoot('examples', () => {
       expect(Number(packets)).toBeGreaterThanOrEqual(2);
       expect(Number(size)).toBeGreaterThanOrEqual(2 * 1042);
     }
+  });
+
+  it('wire joins two interfaces', async () => {
+    const address = '10.7.0.21';
+    far.create();
+    netns.host.ip('link', 'add', 'eth1', 'type', 'veth', 'peer', INTERFACE, 'netns', far.name);
+    netns.host.ip('link', 'set', 'eth1', 'up');
+    far.ip('address', 'add', `${address}/24`, 'dev', INTERFACE);
+    far.ip('link', 'set', INTERFACE, 'up');
+    using passing = Program.load(xdp('passing', () => XDP.PASS));
+    using _there = far.run(() => XdpLink.attach(passing, INTERFACE));
+    const ping = (...args: string[]): number | null => on('client', 'ping', ...args, address).status;
+    expect(ping('-c', '1', '-W', '0.3')).not.toBe(0);
+    await using running = example('wire', 'eth1');
+    await running.until(/eth0 and eth1 joined in native and native mode/);
+    expect(ping('-c', '3', '-i', '0.1', '-W', '1')).toBe(0);
+    expect(await running.stop()).toBe(0);
+    const [, frames] = /^(\d+) frames received$/m.exec(running.output)!;
+    expect(Number(frames)).toBeGreaterThanOrEqual(6);
+  });
+
+  it('load-balancer names in one line what is wrong with its list, and keeps the one that it has', async () => {
+    const list = join(directory, 'wrong.txt');
+    const refused = (): string => {
+      const { status, stderr } = on(
+        'host',
+        process.execPath,
+        'dist/examples/load-balancer.js',
+        INTERFACE,
+        VIRTUAL,
+        '80',
+        list,
+      );
+      expect(status).toBe(1);
+      return stderr;
+    };
+    expect(refused()).toMatch(/^ENOENT: .*wrong\.txt'\n$/);
+    writeFileSync(list, '02:00:00:00:00:01\n\n02:00:00:zz:00:02\n');
+    expect(refused()).toBe(`${list}:3: no MAC address: "02:00:00:zz:00:02"\n`);
+    writeFileSync(list, '02:00:00:00:00:01\r\n');
+    await using running = example('load-balancer', VIRTUAL, '80', list);
+    await running.until(/^1 back ends\n.*balancing/m);
+    writeFileSync(list, '02:00:00:00:00:01 # one\n');
+    process.kill(running.pid, 'SIGHUP');
+    await running.until(/wrong\.txt:1: no MAC address: "02:00:00:00:00:01 # one"; the back ends stay as they are\n/);
+    rmSync(list);
+    process.kill(running.pid, 'SIGHUP');
+    await running.until(/ENOENT: .*; the back ends stay as they are\n/);
+    expect(await running.stop()).toBe(0);
   });
 
   it('load-balancer spreads connections over two back ends, and one that leaves takes only its own with it', async () => {
