@@ -1,6 +1,9 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
-const shared = { setupFiles: ['test/support/setup.ts'], testTimeout: 60_000, hookTimeout: 60_000 };
+/** Tests leave the host's cache of programs alone. */
+const env = { SEAWALL_CACHE: fileURLToPath(new URL('node_modules/.cache/seawall', import.meta.url)) };
+const shared = { env, setupFiles: ['test/support/setup.ts'], testTimeout: 60_000, hookTimeout: 60_000 };
 
 export default defineConfig({
   test: {

@@ -1,11 +1,12 @@
-/** From process start to attached, with and without the cache of programs, and from a changed policy to its program in force. Empties the cache. */
+/** From process start to attached, with and without the cache of programs, and from a changed policy to its program in force. Has a cache of its own. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { labDown, labUp, LAB_INTERFACE, namespaceOf, server } from '../lab/topology.ts';
-import { CACHE_DIRECTORY } from '../src/engine/cache.ts';
 import { protect } from '../src/index.ts';
 import { resolvePolicy } from '../src/policy/policy.ts';
 import { checkPolicy } from '../src/tools/check.ts';
@@ -62,12 +63,15 @@ function measureReloads(): number[] {
 
 export async function startup(): Promise<Startup> {
   const cli = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
+  const cache = mkdtempSync(join(tmpdir(), 'seawall-bench-'));
+  const before = process.env['SEAWALL_CACHE'];
+  process.env['SEAWALL_CACHE'] = cache;
   labUp(LAB);
   try {
     const [first, attached, alone]: [number[], number[], number[]] = [[], [], []];
     const run = [cli, 'run', '-i', LAB_INTERFACE];
     for (let index = 0; index < RUNS; index++) {
-      rmSync(CACHE_DIRECTORY, { recursive: true, force: true });
+      rmSync(cache, { recursive: true, force: true });
       first.push((await firstLine(run)).ms);
       attached.push((await firstLine(run)).ms);
       alone.push((await firstLine(['-e', 'console.log(0); setTimeout(() => {}, 1000)'])).ms);
@@ -85,5 +89,8 @@ export async function startup(): Promise<Startup> {
     };
   } finally {
     labDown(LAB);
+    rmSync(cache, { recursive: true, force: true });
+    if (before === undefined) delete process.env['SEAWALL_CACHE'];
+    else process.env['SEAWALL_CACHE'] = before;
   }
 }

@@ -19,7 +19,9 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-export const CACHE_DIRECTORY = '/var/cache/seawall';
+/** Where it is: the host's cache, unless the environment names another directory. */
+export const cacheDirectory = (): string => process.env['SEAWALL_CACHE'] ?? '/var/cache/seawall';
+
 const MAX_BYTES = 8 << 20;
 const MAX_FILES = 32;
 const SUFFIX = '.cache';
@@ -49,7 +51,7 @@ export function privateDirectory(path: string): string | undefined {
 export class DiskCache {
   readonly #directory: string;
 
-  constructor(directory = CACHE_DIRECTORY) {
+  constructor(directory = cacheDirectory()) {
     this.#directory = directory;
   }
 

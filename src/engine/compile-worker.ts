@@ -1,5 +1,5 @@
-/** The thread of `compileAhead`: compiles what a policy comes to on an interface, keeps it on disk and hands it back. */
-import { parentPort, workerData } from 'node:worker_threads';
+/** The thread of `CompileThread`: compiles what a policy comes to on an interface, keeps it on disk and hands it back. */
+import { parentPort } from 'node:worker_threads';
 import type { Policy } from '../policy/policy.ts';
 import { planGeneration } from './generation.ts';
 import { type Compiled, compiledPrograms } from './load-programs.ts';
@@ -10,7 +10,15 @@ export interface CompileRequest {
   readonly policy: Policy;
 }
 
-const { interfaceName, policy } = workerData as CompileRequest;
-const compiled: Compiled | undefined = compiledPrograms(planGeneration(interfaceName, policy).protection);
-// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port has none
-parentPort!.postMessage(compiled);
+function compile({ interfaceName, policy }: CompileRequest): Compiled | undefined {
+  try {
+    return compiledPrograms(planGeneration(interfaceName, policy).protection);
+  } catch {
+    return undefined;
+  }
+}
+
+parentPort!.on('message', (request: CompileRequest) => {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port has none
+  parentPort!.postMessage(compile(request));
+});

@@ -13,7 +13,7 @@ import { type Policy, resolvePolicy } from '../policy/policy.ts';
 import { PolicyError } from '../policy/policy-error.ts';
 import type { PolicyInput } from '../policy/schema.ts';
 import { formatPolicy } from '../policy/toml.ts';
-import { compileAhead } from './compile-ahead.ts';
+import { CompileThread } from './compile-ahead.ts';
 import { rotatedKeys, ROTATE_EVERY_MS } from './cookie-keys.ts';
 import { Counters, type Totals } from './counters.ts';
 import { EventReader, Source } from './event-reader.ts';
@@ -74,7 +74,7 @@ export class ProtectedInterface implements Disposable {
   #linger: NodeJS.Timeout | undefined;
   readonly #rotation: NodeJS.Timeout;
   #open = true;
-  readonly #ended = new AbortController();
+  readonly #compileThread = new CompileThread();
 
   constructor(interfaceName: string, policy: Policy, { mode = 'auto', pin = false }: ProtectOptions) {
     const problem = interfaceNameProblem(interfaceName);
@@ -324,12 +324,12 @@ export class ProtectedInterface implements Disposable {
   }
 
   /**
-   * Compiles another policy in a thread of its own, which takes longer than `update` alone; an `update` with the same policy that follows
+   * Compiles another policy in a thread of its own, which takes longer than `update` alone the first time; an `update` with the same policy that follows
    * loads what was compiled, and holds up the event loop for that only. @throws PolicyError.
    */
   async prepare(input: PolicyInput): Promise<void> {
     const policy = resolvePolicy(input);
-    if (!sameButLists(policy, this.policy)) await compileAhead(this.interface, policy, this.#ended.signal);
+    if (!sameButLists(policy, this.policy)) await this.#compileThread.compile(this.interface, policy);
   }
 
   /** Forgets who proved its address; everybody who is challenged has to prove it again. */
@@ -370,7 +370,7 @@ export class ProtectedInterface implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
-    this.#ended.abort();
+    this.#compileThread[Symbol.dispose]();
     clearInterval(this.#rotation);
     clearTimeout(this.#linger);
     protectedHere.delete(this);
