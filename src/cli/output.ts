@@ -53,17 +53,3 @@ export function complain(text: string): void {
     // Closed or full.
   }
 }
-
-let stopped = false;
-
-/** Prints for a verb that goes on without a reader: the first failure is told on standard error and stops the printing. */
-export function printWhileRead(text: string): void {
-  if (stopped) return;
-  try {
-    print(text);
-  } catch (error) {
-    if (!(error instanceof OutputError)) throw error;
-    stopped = true;
-    complain(`seawall: ${error.message}; the protection goes on, and prints nothing more`);
-  }
-}

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { SyscallError, type XdpMode } from '../ebpf/index.ts';
 import { type ProtectedInterface, protect, type Stats } from '../engine/protect.ts';
@@ -9,7 +10,7 @@ import { requireRoot, UsageError } from './exit-status.ts';
 import { checkInterface } from './interface-option.ts';
 import { Instance } from '../engine/instance.ts';
 import { addPolicyOptions, policyOf, type PolicyOptions } from './policy-options.ts';
-import { complain, printWhileRead } from './output.ts';
+import { LiveOutput } from './live-output.ts';
 import { UntilStopped } from './until-stopped.ts';
 
 interface RunOptions extends PolicyOptions {
@@ -21,14 +22,43 @@ interface RunOptions extends PolicyOptions {
 }
 
 const SUMMARY_EVERY_MS = 10_000;
+const LINES_AT_ONCE = 256;
 /** How often it is looked whether the interface is still there. */
 const CHECK_EVERY_MS = 1000;
 
 /** Numbers in JSON: counters fit a double for the next two hundred years at a million a second. */
 const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? Number(value) : value);
 
-function print(options: RunOptions, kind: string, fields: object, text: string): void {
-  printWhileRead(options.json ? JSON.stringify({ kind, ...fields }, plain) : text);
+/** Where `run` prints: what happens, and what went wrong. */
+class Output implements AsyncDisposable {
+  readonly #json: boolean;
+  /** Where complaints are not read either, nobody is there to be told. */
+  readonly #complaints = new LiveOutput(2, () => {});
+  readonly #out = new LiveOutput(1, (problem) => {
+    this.complain(problem);
+  });
+
+  constructor(json: boolean) {
+    this.#json = json;
+  }
+
+  print(kind: string, fields: object, text: string): void {
+    this.#out.print(this.#json ? JSON.stringify({ kind, ...fields }, plain) : text);
+  }
+
+  complain(text: string): void {
+    this.#complaints.print(`seawall: ${text}`);
+  }
+
+  /** Waits until a reader took what was printed. */
+  printed(): Promise<void> {
+    return this.#out.written();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#out[Symbol.asyncDispose]();
+    await this.#complaints[Symbol.asyncDispose]();
+  }
 }
 
 function describe(protection: ProtectedInterface): string {
@@ -66,10 +96,15 @@ function totals(stats: Stats, dryRun: boolean): string {
   return `passed ${stats.pass.toLocaleString('en')}, dropped ${stats.drop.toLocaleString('en')}, challenged ${stats.answer.toLocaleString('en')}${would}${list ? ` (${list})` : ''}${lost}`;
 }
 
-async function printVerdicts(protection: ProtectedInterface, options: RunOptions): Promise<void> {
+/** Prints as fast as the lines are read. While they are not, events wait in the kernel's ring, and what finds no room there is counted. */
+async function printVerdicts(protection: ProtectedInterface, output: Output): Promise<void> {
+  let printed = 0;
   for await (const report of protection.events()) {
     const service = protection.policy.services.find(({ name }) => name === report.service);
-    print(options, 'syn', report, verdictLine(report, service?.limits.source?.burst ?? 0));
+    output.print('syn', report, verdictLine(report, service?.limits.source?.burst ?? 0));
+    await output.printed();
+    // Events that never cease would leave no time for signals and timers.
+    if (++printed % LINES_AT_ONCE === 0) await nextTurn();
   }
 }
 
@@ -77,7 +112,12 @@ async function printVerdicts(protection: ProtectedInterface, options: RunOptions
 type End = 'stopped' | 'gone' | 'moved';
 
 /** Prints until a signal comes or the interface goes. */
-async function watch(protection: ProtectedInterface, options: RunOptions, stopped: Promise<'stopped'>): Promise<End> {
+async function watch(
+  protection: ProtectedInterface,
+  options: RunOptions,
+  output: Output,
+  stopped: Promise<'stopped'>,
+): Promise<End> {
   let end!: (how: End) => void;
   const ended = new Promise<End>((resolve) => {
     end = resolve;
@@ -95,10 +135,10 @@ async function watch(protection: ProtectedInterface, options: RunOptions, stoppe
       use(() => {
         protection.update(input);
       });
-      print(options, 'reloaded', { policy: formatPolicy(policy) }, 'policy read again and in force');
+      output.print('reloaded', { policy: formatPolicy(policy) }, 'policy read again and in force');
     } catch (error) {
       // What is in force stays.
-      complain(`seawall: reload: ${error instanceof Error ? error.message : String(error)}`);
+      output.complain(`reload: ${error instanceof Error ? error.message : String(error)}`);
     }
   };
   let reloads = Promise.resolve();
@@ -128,8 +168,8 @@ async function watch(protection: ProtectedInterface, options: RunOptions, stoppe
     const name = protection.currentName;
     if (name === undefined) end('moved');
     else if (name !== called) {
-      console.error(
-        `seawall: ${called} is called ${name} now; the protection goes on, and is pinned as ${protection.interface}`,
+      output.complain(
+        `${called} is called ${name} now; the protection goes on, and is pinned as ${protection.interface}`,
       );
       called = name;
     }
@@ -137,11 +177,11 @@ async function watch(protection: ProtectedInterface, options: RunOptions, stoppe
   const summary = setInterval(() => {
     if (options.log !== 'summary') return;
     const stats = protection.stats();
-    print(options, 'summary', stats, totals(stats, protection.policy.dryRun));
+    output.print('summary', stats, totals(stats, protection.policy.dryRun));
   }, SUMMARY_EVERY_MS);
   try {
     // Printing goes on until the protection ends; what it throws ends the watch.
-    const printing = options.log === 'verdicts' ? printVerdicts(protection, options) : undefined;
+    const printing = options.log === 'verdicts' ? printVerdicts(protection, output) : undefined;
     return await (printing ? Promise.race([ended, printing.then(() => ended)]) : ended);
   } finally {
     over = true;
@@ -182,22 +222,22 @@ async function run(options: RunOptions): Promise<void> {
   });
   const name = interfaceOf(options, policy);
   using _instance = new Instance(name);
+  await using output = new Output(options.json ?? false);
   using protection = use(() => protect(name, input, { mode: options.mode, pin: true }));
   const { mode, fallback, programSize } = protection;
-  print(
-    options,
+  output.print(
     'attached',
     { interface: name, mode, fallback, programSize, challenge: protection.challengeNote, policy: formatPolicy(policy) },
     describe(protection),
   );
   if (protection.outlivesProcess === false) {
-    console.error(
-      "seawall: this mount namespace has a BPF file system of its own (ip netns exec and containers make one): the protection ends with it, even where this process is killed; nsenter --net keeps the host's",
+    output.complain(
+      "this mount namespace has a BPF file system of its own (ip netns exec and containers make one): the protection ends with it, even where this process is killed; nsenter --net keeps the host's",
     );
   }
-  const how = await watch(protection, options, stopped);
+  const how = await watch(protection, options, output, stopped);
   const stats = protection.stats();
-  print(options, 'totals', stats, totals(stats, protection.policy.dryRun));
+  output.print('totals', stats, totals(stats, protection.policy.dryRun));
   if (how !== 'stopped') {
     const what = how === 'gone' ? 'is gone' : 'was moved to another network namespace';
     const next = how === 'gone' ? 'start again once it is back' : 'start it again there';

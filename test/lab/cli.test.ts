@@ -323,6 +323,38 @@ describeAsRoot('in the lab', () => {
     expect(run.output).not.toMatch(/^ {4}at /m);
   });
 
+  it('goes on and ends in time while its output is not read', async () => {
+    const file = join(directory, 'unread.toml');
+    writeFileSync(file, 'events.rate = "1M/s"\nchallenge.mode = "off"\n');
+    const script = '"$0" "$@" | { read -r line; echo "$line"; exec sleep 100; }';
+    const command = [process.execPath, CLI, 'run', '-i', 'eth0', '--log', 'verdicts', '-c', file];
+    await using run = new Running(process.execPath, [
+      CLI,
+      'lab',
+      'exec',
+      'server',
+      '--',
+      'bash',
+      '-c',
+      script,
+      ...command,
+    ]);
+    await run.until(/protecting eth0/);
+    // More lines than a pipe holds.
+    expect(seawall('lab', 'flood', '--rate', '20000', '--seconds', '1', '--sources', 'random').status).toBe(0);
+    writeFileSync(file, 'nonsense = 1\n');
+    const pid = Number(serverNamespace.run(() => protectingProcess('eth0')));
+    process.kill(pid, 'SIGHUP');
+    await run.until(/reload: .*unread\.toml:1: nonsense: unknown key/);
+    process.kill(pid, 'SIGTERM');
+    await run.until(/standard output is not read; \d+ messages were left out/);
+    await vi.waitFor(() => {
+      expect([attached(), serverNamespace.run(() => protectingProcess('eth0'))]).toEqual([{}, undefined]);
+    });
+    for (const left of serverNamespace.processes()) process.kill(left, 'SIGTERM');
+    await run.ended();
+  });
+
   it.each(['> /dev/full', '>&-'])('runs with its output %s, and says so at most once', async (redirection) => {
     const script = `exec "$0" "$1" run -i eth0 ${redirection}`;
     await using run = new Running(process.execPath, [

@@ -29,6 +29,7 @@ const sendFunction = libc.func('long send(int fd, const void *data, size_t lengt
 const recvFunction = libc.func('long recv(int fd, void *data, size_t length, int flags)');
 const clockResolution = libc.func('int clock_getres(int clock, void *result)');
 const signalMask = libc.func('int pthread_sigmask(int how, const void *set, void *old)');
+const pollFunction = libc.func('int poll(void *descriptors, unsigned long count, int timeout)');
 const setAffinity = libc.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
 
 const errnoNames = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
@@ -164,6 +165,15 @@ export function tickNanoseconds(): bigint | undefined {
   const resolution = Buffer.alloc(16);
   if (!result(clockResolution(CLOCK_MONOTONIC_COARSE, resolution) as number).ok) return undefined;
   return resolution.readBigInt64LE(8);
+}
+
+/** Whether a write to a descriptor would not have to wait, or would fail at once. */
+export function canWrite(fd: number): boolean {
+  const POLLOUT = 4;
+  const descriptor = Buffer.alloc(8); // struct pollfd
+  descriptor.writeInt32LE(fd, 0);
+  descriptor.writeInt16LE(POLLOUT, 4);
+  return (pollFunction(descriptor, 1, 0) as number) !== 0;
 }
 
 /** Calls back when a descriptor becomes readable, on Node's event loop: nothing runs while nothing comes. */
