@@ -19,6 +19,7 @@ export {
   type ScalarName,
   struct,
   type Struct,
+  timer,
   type Type,
   u8,
   u16,

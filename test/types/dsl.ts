@@ -19,6 +19,7 @@ import {
   ringBuffer,
   spinLock,
   struct,
+  timer,
   u32,
   u64,
   u8,
@@ -180,6 +181,27 @@ xdp('locks', ($) => {
   // @ts-expect-error and writes it
   account.set({ lock: 1 });
   $.update(accounts, 0, { sum: 1 });
+  return XDP.PASS;
+});
+
+const Session = struct('session', { timer, fired: u64 });
+const sessions = hashMap('sessions', { key: be32, value: Session, maxEntries: 1 });
+xdp('timers', ($) => {
+  const session = $.lookup(sessions, 1).orExit(XDP.PASS);
+  $.startTimer(sessions, session, 1, (inner, { key, value }) => {
+    value.ref('fired').add(1);
+    // @ts-expect-error network order has no arithmetic
+    key.add(1);
+    // @ts-expect-error a verdict ends no timer
+    inner.if(value.fired.eq(1), () => XDP.DROP);
+    inner.if(value.fired.eq(2), () => 0);
+  });
+  // @ts-expect-error it has no timer
+  $.restartTimer($.at(single, 0), 1);
+  // @ts-expect-error a lock is no timer
+  $.cancelTimer($.at(accounts, 0));
+  // @ts-expect-error a map of other values
+  $.startTimer(entries, session, 1, () => {});
   return XDP.PASS;
 });
 

@@ -38,7 +38,7 @@ export interface ArrayOf<Element extends Type = Type> {
 }
 
 /** Fields of the kernel's own, by the struct that they are: bytes, and what they are aligned to. */
-const OPAQUE = { bpf_spin_lock: { size: 4, alignment: 4 } } as const;
+const OPAQUE = { bpf_spin_lock: { size: 4, alignment: 4 }, bpf_timer: { size: 16, alignment: 8 } } as const;
 
 export type OpaqueName = keyof typeof OPAQUE;
 
@@ -101,6 +101,8 @@ export const be64 = scalar('be64');
 
 /** A lock in the value of an array or a hash, which `$.lock` takes (`struct bpf_spin_lock`). One a value. Linux 5.1. */
 export const spinLock = opaque('bpf_spin_lock');
+/** A timer in the value of an array, a hash or an LRU hash, which `$.startTimer` starts (`struct bpf_timer`). One a value. Linux 5.15. */
+export const timer = opaque('bpf_timer');
 
 function opaque<Name extends OpaqueName>(name: Name): Opaque<Name> {
   return Object.freeze({ kind: 'opaque', name, size: OPAQUE[name].size });

@@ -19,6 +19,7 @@ import { emitInline, type Given, type Shape, type Shaped } from './inline.ts';
 import { emitLoop, type LoopControl } from './loop.ts';
 import { type Found, foundIn } from './found.ts';
 import { UpdateFlag } from './update-flag.ts';
+import { emitCancelTimer, emitRestartTimer, emitStartTimer } from './timer.ts';
 import { emitLocked } from './lock.ts';
 import { type NotFound, refuseFound } from './map-of-maps.ts';
 import { type MapValue, mapValue } from './map-value.ts';
@@ -309,6 +310,32 @@ export class Builder<R> {
    */
   lock(value: ViewWith<'bpf_spin_lock'>, body: () => void): void {
     emitLocked(this.#emitter, value, body);
+  }
+
+  /**
+   * Lets the kernel run `body` after so many nanoseconds, on any CPU, with the key and value that the timer lies in: a callback, which can use nothing of what is
+   * around it, as in `forEach`; a block that returns 0 leaves it. `map` is the one that `value` was looked up in. A timer that runs begins anew, with this body. It ends unfired
+   * where its value is deleted or replaced, and where no descriptor or pin of the map is left. The result is 0, or a negative errno. Linux 5.15.
+   */
+  startTimer<K extends Type, V extends Type>(
+    map: MapSpec<K, V>,
+    value: MapValue<V> & ViewWith<'bpf_timer'>,
+    nanoseconds: Int<64> | number | bigint,
+    body: (inner: Builder<0>, entry: Entry<K, V>) => 0 | Exited | void,
+  ): Int<64> {
+    return emitStartTimer<K, V>(this.#emitter, map, value, nanoseconds, (core, entry) =>
+      body(new Builder(core), entry),
+    );
+  }
+
+  /** Starts the timer of a value again with the body that it has: in that body, to run it at intervals. The result is 0, or a negative errno. */
+  restartTimer(value: ViewWith<'bpf_timer'>, nanoseconds: Int<64> | number | bigint): Int<64> {
+    return emitRestartTimer(this.#emitter, value, nanoseconds);
+  }
+
+  /** Stops the timer of a value. The result is 1 where it was running, 0 where not, or a negative errno (-EDEADLK in its own body). */
+  cancelTimer(value: ViewWith<'bpf_timer'>): Int<64> {
+    return emitCancelTimer(this.#emitter, value);
   }
 
   /** Memory in the frame, filled with zeros: to hand to helpers, or to build a value in. */

@@ -132,7 +132,10 @@ it('refuses locks where the kernel takes none', () => {
     [() => arrayMap('m', { value: nested, maxEntries: 1 }), /a field of the value itself, not of a part/],
     [() => arrayMap('m', { value: listed, maxEntries: 1 }), /a field of the value itself, not of a part/],
     [() => arrayMap('m', { value: spinLock, maxEntries: 1 }), /a field of the value itself, not of a part/],
-    [() => hashMap('m', { key: Account, value: u32, maxEntries: 1 }), /belong into the value, not the key/],
+    [
+      () => hashMap('m', { key: Account, value: u32, maxEntries: 1 }),
+      /locks and timers belong into the value, not the key/,
+    ],
     [
       () => lruHash('m', { key: u32, value: Account, maxEntries: 1 }),
       /which values of array, hash maps alone can have/,

@@ -5,6 +5,7 @@ import type { MapKind } from './map-kind.ts';
 /** What they are called here, and the kinds of map that can have them (map_check_btf, kernel/bpf/syscall.c). */
 export const OPAQUE: Readonly<Record<OpaqueName, { readonly name: string; readonly kinds: readonly MapKind[] }>> = {
   bpf_spin_lock: { name: 'spinLock', kinds: ['array', 'hash'] },
+  bpf_timer: { name: 'timer', kinds: ['array', 'hash', 'LRU hash'] },
 };
 
 /** How many fields of the kernel's own a type has, in all its parts. */
@@ -29,9 +30,9 @@ export function opaqueFields(value: Type | undefined): [string, OpaqueName][] {
 
 /** Why a map of this kind cannot have such keys and values, if it cannot. */
 export function opaqueMistake(kind: MapKind, key: Type | undefined, value: Type | undefined): string | undefined {
-  if (countOpaque(key) > 0) return 'locks belong into the value, not the key';
+  if (countOpaque(key) > 0) return 'locks and timers belong into the value, not the key';
   const fields = opaqueFields(value);
-  if (countOpaque(value) !== fields.length) return 'a spinLock is a field of the value itself, not of a part';
+  if (countOpaque(value) !== fields.length) return 'a spinLock or timer is a field of the value itself, not of a part';
   for (const [index, [field, of]] of fields.entries()) {
     const { name, kinds } = OPAQUE[of];
     if (fields.slice(0, index).some(([, other]) => other === of)) return `a value has one ${name}; ${field} is another`;
