@@ -80,7 +80,7 @@ export class Replay implements Disposable {
         0,
       );
     if (data.length < SMALLEST) return { n, time, verdict: 'skipped', reason: 'too-short' };
-    if (length > LARGEST) return { n, time, verdict: 'skipped', reason: 'too-large' };
+    if (Math.max(length, data.length) > LARGEST) return { n, time, verdict: 'skipped', reason: 'too-large' };
     // What the capture cut off is made up with zeros, so that lengths are right.
     const frame = data.length < length ? Buffer.concat([data, Buffer.alloc(length - data.length)]) : data;
     this.#time[0] = time;

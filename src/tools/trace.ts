@@ -7,6 +7,7 @@ import {
   XdpLink,
   type XdpMode,
 } from '../ebpf/index.ts';
+import { attemptAll, throwFirst, transact } from '../engine/transaction.ts';
 import { SNAP_LENGTH, TraceRecord, traceProgram, traceRing } from '../dataplane/trace.ts';
 
 /** A frame that was seen: nanoseconds since 1970, its bytes as far as they were copied, and how long it was. */
@@ -35,17 +36,27 @@ export class Trace implements Disposable {
   readonly #epoch = BigInt(Date.now()) * 1_000_000n - process.hrtime.bigint();
 
   constructor(interfaceName: string, { synOnly = false, mode = 'auto', inPlaceOf }: TraceOptions = {}) {
-    this.#before = inPlaceOf?.program;
     requireFeature(probeHelper('xdp_load_bytes'));
-    this.#program = Program.load(traceProgram({ synOnly }));
-    try {
-      inPlaceOf?.link.update(this.#program);
-      this.#link = inPlaceOf?.link ?? XdpLink.attach(this.#program, interfaceName, { mode });
-    } catch (error) {
-      this.#program[Symbol.dispose]();
-      throw error;
-    }
-    this.#ring = new RingBuffer(this.#program.map(traceRing), this.#program.map(traceRing.lost));
+    const made = transact((transaction) => {
+      const program = transaction.own(() => Program.load(traceProgram({ synOnly })));
+      const link = transaction.own(() => inPlaceOf?.link ?? XdpLink.attach(program, interfaceName, { mode }));
+      if (inPlaceOf) {
+        transaction.step(
+          () => {
+            link.update(program);
+          },
+          () => {
+            putBack(link, inPlaceOf.program);
+          },
+        );
+      }
+      const ring = transaction.own(() => new RingBuffer(program.map(traceRing), program.map(traceRing.lost)));
+      return { program, link, ring };
+    });
+    this.#program = made.program;
+    this.#link = made.link;
+    this.#ring = made.ring;
+    this.#before = inPlaceOf?.program;
   }
 
   get mode(): XdpMode {
@@ -77,12 +88,26 @@ export class Trace implements Disposable {
   [Symbol.dispose](): void {
     this.#lostInAll ??= this.#ring.lost;
     this.#ring[Symbol.dispose]();
-    if (this.#before) {
-      using program = Program.load(this.#before);
-      this.#link.update(program);
-      this.#before = undefined;
-    }
-    this.#link[Symbol.dispose]();
-    this.#program[Symbol.dispose]();
+    const before = this.#before;
+    this.#before = undefined;
+    throwFirst(
+      attemptAll([
+        () => {
+          if (before) putBack(this.#link, before);
+        },
+        () => {
+          this.#link[Symbol.dispose]();
+        },
+        () => {
+          this.#program[Symbol.dispose]();
+        },
+      ]),
+    );
   }
+}
+
+/** Gives a link the program back that made place. */
+function putBack(link: XdpLink, before: ProgramSpec): void {
+  using program = Program.load(before);
+  link.update(program);
 }

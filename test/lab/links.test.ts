@@ -17,6 +17,8 @@ import {
   XDP,
   XdpLink,
 } from '../../src/ebpf/index.ts';
+import { injectFaults } from '../../src/ebpf/sys/fault.ts';
+import { Trace } from '../../src/tools/trace.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 
 const LAB = 'seawall-links';
@@ -35,6 +37,16 @@ describeAsRoot('links', () => {
   });
   afterAll(() => {
     labDown(LAB);
+  });
+
+  it('leaves nothing of a trace that cannot read its ring', () => {
+    injectFaults((call) => (call === 'mmap' ? 'ENOMEM' : undefined));
+    try {
+      expect(() => there.run(() => new Trace(LAB_INTERFACE, { mode: 'generic' }))).toThrow(/mmap failed with ENOMEM/);
+    } finally {
+      injectFaults(undefined);
+    }
+    expect(state().xdp).toEqual({});
   });
 
   it.each([
