@@ -77,7 +77,7 @@ function sameShape(a: MapSpec, b: MapSpec): boolean {
 export function randomKeys(): Infer<typeof Keys> {
   const word = (): bigint => randomBytes(8).readBigUInt64LE();
   return {
-    hashStart: word(),
+    hashStart: [word(), word()],
     hashMultiplier: word() | 1n,
     hashFinish: word() | 1n,
     cookie: Array.from({ length: 8 }, word),

@@ -32,7 +32,7 @@ const SMALLEST = 14;
 const LARGEST = 3520;
 /** The same secrets each time, so that a replay gives the same cookies. */
 const KEYS = {
-  hashStart: 0x243f_6a88_85a3_08d3n,
+  hashStart: [0x243f_6a88_85a3_08d3n, 0x1319_8a2e_0370_7344n],
   hashMultiplier: 0x9e37_79b9_7f4a_7c15n,
   hashFinish: 0xbf58_476d_1ce4_e5b9n,
   cookie: Array.from({ length: 8 }, (_, index) => (0x452821e638d01377n * BigInt(index + 1)) & 0xffff_ffff_ffff_ffffn),

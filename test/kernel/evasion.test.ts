@@ -173,4 +173,14 @@ describeAsRoot('evasion', () => {
     prove('10.0.0.2');
     expect(fresh.judge(syn4).reason).toBe('challenged');
   });
+
+  it('a proof over IPv6 verifies no IPv4 address of the same bytes', () => {
+    using fresh = new ProgramUnderTest({ challenge: { mode: 'always' } }, { form: 'reset', stack: DEFAULT_STACK });
+    const ip = ipv6({ src: 'c0a8:105::', dst: 'fd00::10' });
+    const { ack } = parseFrame(fresh.at(DAY).judge(frame([ethernet(), ip, syn])).data).tcp!;
+    const reset = tcp({ source: 40_000, flags: ['RST'], seq: ack });
+    expect(fresh.judge(frame([ethernet(), ip, reset])).reason).toBe('proof');
+    expect(fresh.judge(frame([ethernet(), ip, syn])).reason).toBe('verified');
+    expect(fresh.judge(frame([ethernet(), ipv4({ src: '192.168.1.5' }), syn])).reason).toBe('challenged');
+  });
 });

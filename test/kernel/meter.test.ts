@@ -46,7 +46,7 @@ class MeterAlone implements Disposable {
         const counter = at.counter;
         at.set({ counter: counter.add(1) });
         const ticks = $.u32(Number((now >> BigInt(tickShift([bucket]))) & 0xffff_ffffn));
-        const hash = keyedHash($, maps, [sourceOf($, counter)]);
+        const hash = keyedHash($, maps, 4, [sourceOf($, counter)]);
         const { price, credit } = bucketTicks(bucket, tickShift([bucket]));
         const constants = { price: $.u32(price), credit: $.u32(credit) };
         const { outcome } = meter($, maps.meters.source, hash, constants, ticks);

@@ -10,7 +10,8 @@ const M64 = (1n << 64n) - 1n;
 
 /** The secrets of the hash, as the kernel has them. */
 export interface ModelKeys {
-  readonly hashStart: bigint;
+  /** Of IPv4, and of IPv6. */
+  readonly hashStart: readonly bigint[];
   readonly hashMultiplier: bigint;
   readonly hashFinish: bigint;
   readonly cookie: readonly bigint[];
@@ -130,21 +131,28 @@ export class Model {
       const timestamps = timestamp !== undefined;
       const cookie = (tcp.readUInt32BE(8) - 1) >>> 0;
       const isn = (tcp.readUInt32BE(4) - 1) >>> 0;
-      const extra = timestamps ? echo!.readUInt32BE() : ((cookie & 0xff) | 0x8000_0000) >>> 0;
+      const extra = timestamps ? echo!.readUInt32BE() : ((cookie & 0xf) | 0x8000_0000) >>> 0;
       const slot = now >> 35n;
       const ours = [slot, slot - 1n].some((one) => {
         const mac = this.#cookie(segment, isn, one, extra);
-        return timestamps ? mac === cookie : (mac & 0xff_ffff) === cookie >>> 8;
+        return timestamps ? mac === cookie : (mac & 0xfff_ffff) === cookie >>> 4;
       });
       if (!ours) return undefined;
-      const mss = timestamps ? (extra >>> 6) & 0x3fff : MSS_CLASSES[family][(extra >>> 6) & 3]!;
-      const scale = (extra >>> 2) & 15;
       const until = now + this.#policy.remember;
       const known = this.#verified.get(sourceKey(source));
       this.#verified.set(sourceKey(source), { until, paid: known?.paid ?? 0 });
       this.#verifiedUntil = until;
+      if (!timestamps)
+        return {
+          mss: MSS_CLASSES[family][(extra >>> 2) & 3]!,
+          windowScale: [undefined, undefined, 2, 7][extra & 3],
+          sack: (extra & 3) !== 0,
+          ecn: false,
+          timestamps,
+        };
+      const scale = (extra >>> 2) & 15;
       return {
-        mss,
+        mss: (extra >>> 6) & 0x3fff,
         windowScale: scale === 15 ? undefined : scale,
         sack: (extra & 2) !== 0,
         ecn: (extra & 1) !== 0,
@@ -298,11 +306,13 @@ export class Model {
       ];
       return end('challenged', answer(this.#cookie(syn, isn, slot, tsval), isn + 1, extra, ecn));
     }
-    const data = (mssClass << 6) | bits;
+    // Two bits are left for the options: none, SACK, SACK with a scale of 2 to 6, SACK with a scale of 7 or more.
+    const scales = offer.sack && offer.scale !== undefined && offer.scale >= 2;
+    const data = (mssClass << 2) | (scales ? (offer.scale! >= 7 ? 3 : 2) : offer.sack ? 1 : 0);
     const mac = this.#cookie(syn, isn, slot, data | 0x8000_0000);
     const extra = [...mssOption];
-    extra.push(...(offer.sack ? [1, 1, 4, 2] : []), ...scaleOption);
-    return end('challenged', answer(((mac << 8) | data) >>> 0, isn + 1, extra, ecn));
+    if (offer.sack) extra.push(1, 1, 4, 2, ...(scales ? scaleOption : []));
+    return end('challenged', answer(((mac << 4) | data) >>> 0, isn + 1, extra, false));
   }
 
   #kernelCookie({ family, source, destination, tcp }: Syn, mss: number, mssClass: number): number {
@@ -508,6 +518,7 @@ export class Model {
       if (services.length > 1) key[0] = key[0]! ^ (BigInt(index) << 32n);
       return this.#take(
         name,
+        family,
         key,
         bucket,
         all.filter((one) => one !== undefined),
@@ -535,8 +546,15 @@ export class Model {
   }
 
   /** A key's token bucket in two cells of 32 bits. */
-  #take(name: string, key: readonly bigint[], bucket: Bucket, all: readonly Bucket[], now: bigint): boolean {
-    let hash = this.#keys.hashStart;
+  #take(
+    name: string,
+    family: 4 | 6,
+    key: readonly bigint[],
+    bucket: Bucket,
+    all: readonly Bucket[],
+    now: bigint,
+  ): boolean {
+    let hash = this.#keys.hashStart[family === 4 ? 0 : 1]!;
     for (const word of key) {
       hash = ((hash ^ word) * this.#keys.hashMultiplier) & M64;
       hash ^= hash >> 32n;
@@ -652,7 +670,7 @@ function inTicks(bucket: Bucket, all: readonly Bucket[], now: bigint): { price: 
 }
 
 /** IPv6 sources are known by their first half. */
-const sourceKey = (source: Buffer): string => source.subarray(0, 8).toString('hex');
+const sourceKey = (source: Buffer): string => `${String(source.length)} ${source.subarray(0, 8).toString('hex')}`;
 
 /** Addresses and ports of a segment. */
 const tupleKey = (source: Buffer, destination: Buffer, tcp: Buffer): string =>

@@ -12,7 +12,7 @@ import type { PolicyInput } from '../../src/policy/schema.ts';
 import type { ModelKeys } from './model.ts';
 
 export const KEYS = {
-  hashStart: 0x243f_6a88_85a3_08d3n,
+  hashStart: [0x243f_6a88_85a3_08d3n, 0x1319_8a2e_0370_7344n],
   hashMultiplier: 0x9e37_79b9_7f4a_7c15n,
   hashFinish: 0xbf58_476d_1ce4_e5b9n,
   cookie: [1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n].map((word) => word * 0x0101_0101_0101_0101n),

@@ -6,7 +6,16 @@ import type { KeyMaps } from '../state/hash.ts';
 import { type ListenerMaps, listening } from '../state/listener.ts';
 import { writeAnswer } from './answer.ts';
 import { ASSIGNED_WINDOW_SCALE, type Challenger } from './challenger.ts';
-import { COOKIE_LIFE, cookieFor, DEFAULT_MSS, kernelTimestamp, type Offer, resetCookie, slotOf } from './cookie.ts';
+import {
+  COOKIE_LIFE,
+  cookieFor,
+  DEFAULT_MSS,
+  fitOffer,
+  kernelTimestamp,
+  type Offer,
+  resetCookie,
+  slotOf,
+} from './cookie.ts';
 import { portsWord, type Segment } from '../frame/parse.ts';
 import { Present, type SynOptions } from '../frame/syn-options.ts';
 
@@ -135,6 +144,7 @@ export function sendChallenge(
     writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
     return;
   }
+  fitOffer($, present, options.windowScale, ecn);
   const { isn: seq, tsval } = cookieFor($, maps, segment, offer, isn, now);
   writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
 }

@@ -3,14 +3,17 @@
  *
  *     with timestamps      ISN        32 bits of hash
  *                          TSval      01 | 10 bits zero | MSS 14 | window scale 4 | SACK 1 | ECN 1
- *     without              ISN        24 bits of hash | MSS class 2 | window scale 4 | SACK 1 | ECN 1
+ *     without              ISN        28 bits of hash | MSS class 2 | option class 2
  *     reset                ACK        32 bits of hash
+ *
+ * Cookies of two slots are good, so a random ACK without timestamps makes a connection with a chance of 2^-27, and one with
+ * timestamps with 2^-31.
  *
  * The hash is over both addresses, both ports, the client's ISN, the slot of time, and the bits that the cookie carries. A slot
  * lasts 34 seconds; a cookie is good in its own slot and the next. Each slot has one of four keys in turn, so user space can
  * replace the keys of the two slots that are neither in use nor still accepted.
  */
-import { type Builder, globalFunc, type Int, struct, u64 } from '../../ebpf/language.ts';
+import { type Builder, globalFunc, type Int, type IntVariable, struct, u64 } from '../../ebpf/language.ts';
 import type { KeyMaps } from '../state/hash.ts';
 import { portsWord, type Segment } from '../frame/parse.ts';
 import { type Rounds, sipHash } from './siphash.ts';
@@ -21,7 +24,7 @@ export const SLOT_SHIFT = 35;
 export const COOKIE_KEYS = 4;
 /** How long a cookie may be sent back, at most. */
 export const COOKIE_LIFE = 2n << BigInt(SLOT_SHIFT);
-/** One round a word and three at the end: what Rust and Python hash with against chosen keys; a guess must hit 24 bits within a minute. */
+/** One round a word and three at the end: what Rust and Python hash with against chosen keys; a guess must hit 28 bits within a minute. */
 const ROUNDS: Rounds = { compression: 1, finalization: 3 };
 
 const WITHOUT_TIMESTAMPS = 1 << 31;
@@ -31,6 +34,13 @@ const TSVAL_MARK = 0x4000_0000;
 const NO_SCALE = 15;
 /** What MSS classes stand for, IPv4 and IPv6: the kernel's own (net/ipv4/syncookies.c, net/ipv6/syncookies.c). */
 const MSS_CLASSES = { 4: [536, 1300, 1440, 1460], 6: [1220, 1420, 1440, 8940] } as const;
+/**
+ * What two bits of a cookie without timestamps say of the options: neither, SACK alone, or SACK and a window scale. A scale is
+ * rounded down, which only makes the client's window look smaller: 8 is Windows's, 7 Linux's.
+ */
+const OptionClass = { NONE: 0, SACK: 1, SMALL_SCALE: 2, LARGE_SCALE: 3 } as const;
+const SMALL_SCALE = 2;
+const LARGE_SCALE = 7;
 /** Where a SYN says nothing (RFC 9293, section 3.7.1; RFC 8200, section 8.3). */
 export const DEFAULT_MSS = { 4: 536, 6: 1220 } as const;
 
@@ -111,6 +121,28 @@ function optionBits<R>($: Builder<R>, offer: Offer): Int<32> {
   return scaleBits($, offer).shl(2).or(bit(offer.present, Present.SACK).shl(1)).or(offer.ecn);
 }
 
+/** Leaves out of an offer without timestamps what its cookie has no room for: ECN, and a scale that is small or without SACK. */
+export function fitOffer<R>($: Builder<R>, present: IntVariable<32>, windowScale: Int<32>, ecn: IntVariable<32>): void {
+  $.if(present.hasAny(Present.TIMESTAMPS).not(), () => {
+    ecn.set(0);
+    $.if(present.hasAny(Present.SACK).not().or(windowScale.lt(SMALL_SCALE)), () => {
+      present.set(present.and(Present.SACK));
+    });
+  });
+}
+
+/** The class of a fitted offer. */
+function optionClass<R>($: Builder<R>, { present, windowScale }: Offer): Int<32> {
+  const found = $.let(bit(present, Present.SACK));
+  $.if(present.hasAny(Present.WINDOW_SCALE), () => {
+    found.set(OptionClass.SMALL_SCALE);
+    $.if(windowScale.ge(LARGE_SCALE), () => {
+      found.set(OptionClass.LARGE_SCALE);
+    });
+  });
+  return found;
+}
+
 const MILLISECOND = 1_000_000n;
 const KERNEL_OPTION_BITS = 6;
 
@@ -126,7 +158,7 @@ export function kernelTimestamp<R>($: Builder<R>, offer: Offer, now: Int<64>): I
   return stamp.u32();
 }
 
-/** A cookie for a SYN: the ISN to answer with, and the TSval where `offer` has timestamps. Hashed in one place for both kinds. */
+/** A cookie for a fitted offer: the ISN to answer with, and the TSval where it has timestamps. Hashed in one place for both kinds. */
 export function cookieFor<R>(
   $: Builder<R>,
   maps: KeyMaps,
@@ -135,8 +167,7 @@ export function cookieFor<R>(
   isn: Int<32>,
   now: Int<64>,
 ): { isn: Int<32>; tsval: Int<32> } {
-  const options = $.let(optionBits($, offer));
-  const extra = $.let(options);
+  const extra = $.let($.u32(0));
   const timestamps = $.let(offer.present.and(Present.TIMESTAMPS));
   $.if(
     timestamps.ne(0),
@@ -150,7 +181,7 @@ export function cookieFor<R>(
       $.if(mss.lt(least), () => {
         mss.set(least);
       });
-      extra.set(mss.shl(6).or(options).or(TSVAL_MARK));
+      extra.set(mss.shl(6).or(optionBits($, offer)).or(TSVAL_MARK));
     },
     () => {
       const mssClass = $.let($.u32(0));
@@ -160,12 +191,12 @@ export function cookieFor<R>(
           mssClass.set(index);
         });
       }
-      extra.set(mssClass.shl(6).or(options).or(WITHOUT_TIMESTAMPS));
+      extra.set(mssClass.shl(2).or(optionClass($, offer)).or(WITHOUT_TIMESTAMPS));
     },
   );
   const cookie = $.let(hash($, maps, tuple, isn, slotOf(now), extra));
   $.if(timestamps.eq(0), () => {
-    cookie.set(cookie.shl(8).or(extra.and(0xff)));
+    cookie.set(cookie.shl(4).or(extra.and(0xf)));
   });
   return { isn: cookie, tsval: extra };
 }
@@ -196,7 +227,7 @@ export function redeem<R>(
   const cookie = $.let(tuple.tcp.ack.host().sub(1));
   const isn = $.let(tuple.tcp.seq.host().sub(1));
   const valid = $.let($.u32(0));
-  const extra = $.let(cookie.and(0xff).or(WITHOUT_TIMESTAMPS));
+  const extra = $.let(cookie.and(0xf).or(WITHOUT_TIMESTAMPS));
   $.if(timestamps.ne(0), () => {
     extra.set(echo);
   });
@@ -211,7 +242,7 @@ export function redeem<R>(
         });
       },
       () => {
-        $.if(mac.and(0xff_ffff).eq(cookie.shr(8)), () => {
+        $.if(mac.and(0xfff_ffff).eq(cookie.shr(4)), () => {
           valid.set(1);
         });
       },
@@ -220,13 +251,21 @@ export function redeem<R>(
     slot.set(slot.sub(1));
   });
   const mss = $.let(extra.shr(6).and(0x3fff));
+  const windowScale = $.let(extra.shr(2).and(15));
+  const sack = $.let(extra.shr(1).and(1));
+  const ecn = $.let(extra.and(1));
   $.if(timestamps.eq(0), () => {
-    const mssClass = extra.shr(6).and(3);
+    const options = extra.and(3);
+    sack.set($.select(options.eq(OptionClass.NONE), $.u32(0), $.u32(1)));
+    ecn.set(0);
+    const large = $.select(options.eq(OptionClass.LARGE_SCALE), $.u32(LARGE_SCALE), $.u32(SMALL_SCALE));
+    windowScale.set($.select(options.ge(OptionClass.SMALL_SCALE), large, $.u32(NO_SCALE)));
+    const mssClass = extra.shr(2).and(3);
     MSS_CLASSES[tuple.family].forEach((size, index) => {
       $.if(mssClass.eq(index), () => {
         mss.set(size);
       });
     });
   });
-  return { valid, mss, windowScale: extra.shr(2).and(15), sack: extra.shr(1).and(1), ecn: extra.and(1) };
+  return { valid, mss, windowScale, sack, ecn };
 }

@@ -68,7 +68,7 @@ function askLimits(
       const key = segment.source.leading(bits);
       // Services share cells, but not a source's tokens.
       if (policy.services.length > 1) key[0] = key[0]!.xor(index.u64().shl(32));
-      return meter($, map, keyedHash($, maps, key), bucket, now.shr(shift).u32());
+      return meter($, map, keyedHash($, maps, segment.family, key), bucket, now.shr(shift).u32());
     };
     out.if(context.take(Pressed).ne(0), () => ({ reason: pressure.reasons.challenged.number, ...none }));
     out.if(service.price.ne(0), () => {

@@ -36,7 +36,7 @@ export function listening<R>(
   const found = $.let($.u32(0));
   const port = tcp.dest.raw().u64();
   const words = destination.words();
-  const hash = keyedHash($, maps, [...words.slice(0, -1), words.at(-1)!.xor(port.shl(40))]);
+  const hash = keyedHash($, maps, destination.family, [...words.slice(0, -1), words.at(-1)!.xor(port.shl(40))]);
   $.lookup(maps.listeners, hash.u32().and(LISTENERS - 1)).match({
     some: (place) => {
       const word = place.value;

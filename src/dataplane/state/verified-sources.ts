@@ -35,7 +35,7 @@ export type VerifiedMaps = ReturnType<typeof verifiedGroup.specs> & ActivityMaps
 const MAX_TRIES = 4;
 
 const place = <R>($: Builder<R>, maps: VerifiedMaps, source: Address) => {
-  const hash = keyedHash($, maps, source.leading(64));
+  const hash = keyedHash($, maps, source.family, source.leading(64));
   return { line: hash.u32().and(maps.verified.maxEntries - 1), tag: hash.shr(32).u32().or(1) };
 };
 
