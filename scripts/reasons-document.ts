@@ -14,6 +14,7 @@ const advice: Readonly<Partial<Record<ReasonName, string>>> = {
   'within-limit': 'nothing; to pass fewer, lower `limits`',
   challenged: 'nothing: real clients get through; `challenge.mode`, `limits.service` decide when',
   proof: 'nothing: the sign of a real client',
+  'accept-queue': 'raise the backlog of the listener and `net.core.somaxconn`, or let it accept faster',
   truncated: 'look at them: `seawall replay FILE --write-dropped`',
   'bad-ip-header': 'look at them: `seawall replay FILE --write-dropped`',
   'bad-length': 'look at them: `seawall replay FILE --write-dropped`',

@@ -23,6 +23,9 @@ import { redeem } from './cookie/cookie.ts';
 import { byFamily, parseLink, parseSegment, portsWord } from './frame/parse.ts';
 import { socketTuple } from './frame/socket-tuple.ts';
 import { parseSynOptions, Present } from './frame/syn-options.ts';
+import { type CounterMaps, count } from './outcome/exits.ts';
+import { flags } from './stages/flags.ts';
+import { markRedeemed, type RedeemedMaps, wasRedeemed } from './state/redeemed.ts';
 import { remember, type VerifiedMaps } from './state/verified-sources.ts';
 
 /** `struct bpf_tcp_req_attrs` (include/net/tcp.h, Linux 6.9). */
@@ -43,11 +46,13 @@ const RequestAttributes = struct('bpf_tcp_req_attrs', {
 /** Headers lie in the first bytes; more than these a SYN's answer never has. */
 const LINEAR = 256;
 const NO_SCALE = 15;
+/** Packets that a device hands over at once (NAPI_POLL_WEIGHT), each of which may fill a place of the accept queue that this one was to have. */
+const BATCH = 64;
 
 /** The program that accepts what was challenged. Needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
 export function acceptProgram(
   policy: Pick<Policy, 'remember'>,
-  maps: VerifiedMaps,
+  maps: VerifiedMaps & RedeemedMaps & CounterMaps,
   clock: Clock,
   stack: Stack,
 ): ProgramSpec {
@@ -76,10 +81,13 @@ export function acceptProgram(
       const tsval = $.let(swapped(options.timestamp));
       const [tuple, tupleSize] = socketTuple($, source, destination, portsWord(tcp));
       const accepted = $.let($.u32(0));
+      const full = $.let($.u32(0));
+      const roomy = $.let($.u32(0));
       packet.tcpSocket(tuple, tupleSize, (socket) => {
         $.if(socket.state.eq(TCP_LISTEN), () => {
           const redeemed = redeem($, maps, segment, { timestamps, echo }, now);
-          $.if(redeemed.valid.ne(0), () => {
+          // What comes close behind the ACK belongs to the connection that is about to be there.
+          $.if(redeemed.valid.ne(0).and(wasRedeemed($, maps, segment, now).eq(0)), () => {
             const attributes = $.stack(RequestAttributes);
             attributes.set({ mss: redeemed.mss.u16(), ecn: redeemed.ecn.u8(), sack: redeemed.sack.u8() });
             $.if(redeemed.windowScale.ne(NO_SCALE), () => {
@@ -94,22 +102,40 @@ export function acceptProgram(
             });
             socket.asTcp().match({
               some: (listener) => {
-                const failure = $.callKernel(
-                  'bpf_sk_assign_tcp_reqsk',
-                  packet,
-                  listener,
-                  attributes,
-                  RequestAttributes.size,
-                );
-                $.if(failure.eq(0), () => {
-                  accepted.set(1);
+                if (stack.acceptQueue) {
+                  const { length, limit } = stack.acceptQueue;
+                  const [queued, most] = [listener.u32(length), listener.u32(limit)];
+                  $.if(queued.gt(most), () => {
+                    full.set(1);
+                  });
+                  $.if(queued.add(BATCH).lt(most), () => {
+                    roomy.set(1);
+                  });
+                }
+                $.if(full.eq(0), () => {
+                  const failure = $.callKernel(
+                    'bpf_sk_assign_tcp_reqsk',
+                    packet,
+                    listener,
+                    attributes,
+                    RequestAttributes.size,
+                  );
+                  $.if(failure.eq(0), () => {
+                    accepted.set(1);
+                  });
                 });
               },
             });
           });
         });
       });
+      $.if(full.ne(0), () => {
+        // The kernel would drop it, too (`sk_acceptq_is_full`, include/net/sock.h), and the client sends again.
+        count($, maps, $.u32(flags.reasons['accept-queue'].number));
+        return TC.SHOT;
+      });
       $.if(accepted.ne(0), () => {
+        markRedeemed($, maps, segment, roomy, now);
         remember($, maps, source, policy.remember, now);
       });
       return TC.UNSPEC;

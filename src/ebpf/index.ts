@@ -6,6 +6,7 @@ export { BPF_FILE_SYSTEM, ensureBpfFileSystem, possibleCpus, unpin } from './ker
 export { formatImage, imageOf, knownImage, parseImage, type ProgramImage } from './kernel/image.ts';
 export { verifierVisits } from './kernel/load.ts';
 export {
+  kernelFieldOffset,
   kernelFunctionId,
   type KernelFunctions,
   knownKernelFunctions,

@@ -1,6 +1,7 @@
 /** Which form of challenge this kernel and host can do, and what the host's own stack takes part in. */
 import {
   interfaceIndex,
+  kernelFieldOffset,
   type Feature,
   probeHelper,
   probeKernelFunction,
@@ -34,7 +35,9 @@ function windowScale(): number {
 
 function readStack(mtu: number, setSysctls: boolean): Stack {
   const on = (name: string): boolean => readSysctl(`ipv4/${name}`) !== '0';
+  const [length, limit] = ['sk_ack_backlog', 'sk_max_ack_backlog'].map((member) => kernelFieldOffset('sock', member));
   return {
+    ...(length !== undefined && limit !== undefined ? { acceptQueue: { length, limit } } : {}),
     timestamps: on('tcp_timestamps'),
     plainTimestamps: readSysctl(TIMESTAMPS) === PLAIN || (setSysctls && on('tcp_timestamps')),
     sack: on('tcp_sack'),

@@ -72,7 +72,7 @@ function segmentPayload({ mss, timestamps }: ModelAccepted, family: 4 | 6): numb
       writeFileSync('/proc/sys/net/ipv4/conf/all/rp_filter', '0');
       writeFileSync('/proc/sys/net/ipv4/conf/eth0/rp_filter', '0');
     });
-    const script = `require('node:net').createServer(() => {}).listen(80, '::', 4096, () => console.log('listening'))`;
+    const script = `require('node:net').createServer((socket) => socket.on('error', () => {})).listen(80, '::', 4096, () => console.log('listening'))`;
     http = netns.spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
     await once(http.stdout!, 'data');
   });
@@ -153,6 +153,12 @@ function segmentPayload({ mss, timestamps }: ModelAccepted, family: 4 | 6): numb
         found: expected && { ...expected, mss: segmentPayload(expected, family) },
       });
       seen[expected ? 'accepted' : 'refused']++;
+      if (!expected || !random.chance(0.2)) continue;
+      // The same ACK makes no second connection once the first is gone.
+      netns.run(() => execFileSync('ss', ['-tK', 'dport', '=', `:${String(port)}`]));
+      expect(connection(port)).toBeUndefined();
+      receive(data);
+      expect([listener.accept(data, now), connection(port)]).toEqual([undefined, undefined]);
     }
     expect(Math.min(seen.accepted, seen.refused)).toBeGreaterThan(SEGMENTS / 6);
   });

@@ -99,6 +99,8 @@ export class Model {
   #challengedUntil = 0n;
   /** The kernel's cookies that were sent, by addresses and ports, less what depends on the SYN: its sequence number and MSS class. */
   readonly #kernelCookies = new Map<string, Set<number>>();
+  /** Sequence and acknowledgement numbers of ACKs that made a connection. Unbounded, where the kernel knows some of the last 2^17. */
+  readonly #redeemed = new Set<string>();
 
   constructor(policy: Policy, keys: ModelKeys, challenger?: ModelChallenger) {
     this.#policy = policy;
@@ -138,6 +140,10 @@ export class Model {
         return timestamps ? mac === cookie : (mac & 0xfff_ffff) === cookie >>> 4;
       });
       if (!ours) return undefined;
+      // A cookie makes one connection.
+      const both = tcp.toString('hex', 4, 12);
+      if (this.#redeemed.has(both)) return undefined;
+      this.#redeemed.add(both);
       const until = now + this.#policy.remember;
       const known = this.#verified.get(sourceKey(source));
       this.#verified.set(sourceKey(source), { until, paid: known?.paid ?? 0 });

@@ -12,6 +12,8 @@ export interface Stack {
   readonly mtu: number;
   /** What it scales its own windows by. */
   readonly windowScale: number;
+  /** Where this kernel's `struct sock` has the length of the accept queue and its limit: bytes; left out where that is not known. */
+  readonly acceptQueue?: { readonly length: number; readonly limit: number };
 }
 
 export const DEFAULT_STACK: Stack = {

@@ -35,7 +35,8 @@ export type CounterMaps = ReturnType<typeof counterGroup.specs>;
 
 const ACTIONS: Record<VerdictName, XdpAction> = { pass: XDP.PASS, drop: XDP.DROP, answer: XDP.TX };
 
-function count<R>($: Builder<R>, { counters }: CounterMaps, index: Int<32>): void {
+/** Adds one to a counter. */
+export function count<R>($: Builder<R>, { counters }: CounterMaps, index: Int<32>): void {
   $.lookup(counters, index).match({
     some: (counter) => {
       counter.ref('value').add(1);

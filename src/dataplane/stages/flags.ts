@@ -10,6 +10,7 @@ import type { Segment } from '../frame/parse.ts';
 import { stage } from '../stage.ts';
 import { activityGroup } from '../state/activity.ts';
 import { keyGroup } from '../state/hash.ts';
+import { redeemedGroup } from '../state/redeemed.ts';
 import { isVerified, remember, verifiedGroup, type VerifiedMaps } from '../state/verified-sources.ts';
 
 export const flags = stage({
@@ -22,13 +23,19 @@ export const flags = stage({
       often: true,
       description: 'a TCP segment that opens nothing: SYN clear, or ACK set',
     },
+    'accept-queue': {
+      number: 41,
+      verdict: 'drop',
+      description:
+        'an ACK with a right cookie whose listener has a full accept queue: dropped in traffic control, where Linux would drop it too',
+    },
     proof: {
       number: 9,
       verdict: 'drop',
       description: 'a RST with the right cookie: its source is real, and verified from now on',
     },
   },
-  maps: [activityGroup, keyGroup, verifiedGroup],
+  maps: [activityGroup, keyGroup, redeemedGroup, verifiedGroup],
   reads: ['remember'],
   build($, segment, context) {
     $.if(segment.tcp.flags.and(TCP_FLAG.SYN | TCP_FLAG.ACK).ne(TCP_FLAG.SYN), () => {

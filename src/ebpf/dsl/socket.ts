@@ -18,6 +18,24 @@ export interface SocketPointer {
   readonly socket: number;
 }
 
+/** A kernel's `struct tcp_sock`. Its fields lie where this kernel's BTF says (`kernelFieldOffset`). */
+export class TcpSocket implements SocketPointer {
+  readonly socket: number;
+  readonly #emitter: Emitter;
+
+  constructor(emitter: Emitter, register: number) {
+    this.#emitter = emitter;
+    this.socket = register;
+  }
+
+  /** Four bytes of it at an offset in bytes, in host order. */
+  u32(offset: number): Int<32> {
+    const dst = this.#emitter.vreg();
+    this.#emitter.emit({ op: 'load', size: 4, dst, from: { base: this.socket, offset }, note: 'tcp_sock' });
+    return new Int(this.#emitter, 32, dst);
+  }
+}
+
 /** A socket that a look-up gave. The reference to it is dropped at the end of the block it was given to. */
 export class Socket<R> implements SocketPointer {
   readonly socket: number;
@@ -37,7 +55,7 @@ export class Socket<R> implements SocketPointer {
   }
 
   /** The same socket as a full TCP socket, if it is one. Linux 5.9. */
-  asTcp(): Maybe<SocketPointer, R> {
+  asTcp(): Maybe<TcpSocket, R> {
     const { emitter } = this.#core;
     const dst = emitter.vreg();
     emitter.emit({ op: 'call', helper: helpers.skc_to_tcp_sock.id, args: [this.socket], dst, note: 'skc_to_tcp_sock' });
@@ -45,7 +63,7 @@ export class Socket<R> implements SocketPointer {
     return new Maybe(
       this.#core,
       { kind: 'compare', compare, width: 64, a: dst, b: 0n },
-      () => ({ socket: dst }),
+      () => new TcpSocket(emitter, dst),
       'the result of asTcp',
     );
   }

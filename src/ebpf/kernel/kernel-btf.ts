@@ -1,4 +1,4 @@
-/** The kernel's own type information, as far as finding functions goes (Documentation/bpf/btf.rst). */
+/** The kernel's own type information, as far as finding functions and fields goes (Documentation/bpf/btf.rst). */
 import { readFileSync } from 'node:fs';
 import { UnsupportedError } from '../errors.ts';
 import type { Feature } from './probes.ts';
@@ -63,10 +63,8 @@ function findFunction(name: string): number | undefined {
   const header = btf.readUInt32LE(HEADER.length);
   const start = header + btf.readUInt32LE(HEADER.typeOffset);
   const end = start + btf.readUInt32LE(HEADER.typeLength);
-  const strings = header + btf.readUInt32LE(HEADER.stringOffset);
-  const place = btf.indexOf(`\0${name}\0`, strings, 'latin1');
-  if (place < 0) return undefined;
-  const nameOffset = place + 1 - strings;
+  const nameOffset = stringOffset(btf, name);
+  if (nameOffset === undefined) return undefined;
   for (let at = start, id = 1; at < end; id++) {
     const info = btf.readUInt32LE(at + 4);
     const kind = (info >>> 24) & 0x1f;
@@ -76,7 +74,38 @@ function findFunction(name: string): number | undefined {
   return undefined;
 }
 
-/** Numbers of kernel functions by name, null where there is none. They hold until the next boot. */
+/** Finds a string of the kernel's BTF; undefined where it is not there. */
+function stringOffset(btf: Buffer, text: string): number | undefined {
+  const strings = btf.readUInt32LE(HEADER.length) + btf.readUInt32LE(HEADER.stringOffset);
+  const place = btf.indexOf(`\0${text}\0`, strings, 'latin1');
+  return place < 0 ? undefined : place + 1 - strings;
+}
+
+function findField(struct: string, member: string): number | undefined {
+  const btf = readKernelBtf();
+  if (btf.length === 0) return undefined;
+  const [structName, memberName] = [stringOffset(btf, struct), stringOffset(btf, member)];
+  if (structName === undefined || memberName === undefined) return undefined;
+  const header = btf.readUInt32LE(HEADER.length);
+  const start = header + btf.readUInt32LE(HEADER.typeOffset);
+  const end = start + btf.readUInt32LE(HEADER.typeLength);
+  for (let at = start; at < end;) {
+    const info = btf.readUInt32LE(at + 4);
+    const [kind, members] = [(info >>> 24) & 0x1f, info & 0xffff];
+    if (kind === Kind.STRUCT && btf.readUInt32LE(at) === structName) {
+      for (let index = 0, entry = at + TYPE_SIZE; index < members; index++, entry += 12) {
+        if (btf.readUInt32LE(entry) !== memberName) continue;
+        // With bit fields the upper byte is their size.
+        const bits = btf.readUInt32LE(entry + 8);
+        return (info >>> 31 ? bits & 0xff_ffff : bits) / 8;
+      }
+    }
+    at += TYPE_SIZE + extraBytes(kind, members);
+  }
+  return undefined;
+}
+
+/** Numbers of kernel functions by name and offsets of fields by `struct.member`, null where there is none. They hold until the next boot. */
 export type KernelFunctions = Readonly<Record<string, number | null>>;
 
 /** What was looked for so far. */
@@ -89,9 +118,16 @@ export function learnKernelFunctions(functions: KernelFunctions): void {
   for (const [name, id] of Object.entries(functions)) known.set(name, id ?? undefined);
 }
 
-function functionId(name: string): number | undefined {
-  if (!known.has(name)) known.set(name, findFunction(name));
+function lookUp(name: string, find: () => number | undefined): number | undefined {
+  if (!known.has(name)) known.set(name, find());
   return known.get(name);
+}
+
+const functionId = (name: string): number | undefined => lookUp(name, () => findFunction(name));
+
+/** Bytes from the start of a struct of the kernel's to one of its own members; undefined where this kernel has none of that name. */
+export function kernelFieldOffset(struct: string, member: string): number | undefined {
+  return lookUp(`${struct}.${member}`, () => findField(struct, member));
 }
 
 /** The number of a kernel function. @throws UnsupportedError where this kernel has none of that name. */
