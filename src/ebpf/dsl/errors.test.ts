@@ -438,6 +438,56 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     },
   ],
   [
+    'a socket of the program used inside a function',
+    /use socket: it belongs to another program or function; look it up in the function/,
+    ($, packet) => {
+      packet.tcpSocket($.stack(struct('tuple', { words: array(u32, 3) })), 12, (socket) => {
+        $.invoke(func('outer_socket', [], 32, () => socket.state));
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a socket of the program handed to a function of the kernel inside a callback',
+    /use socket: it belongs to another program or function/,
+    ($, packet) => {
+      packet.tcpSocket($.stack(struct('tuple', { words: array(u32, 3) })), 12, (socket) => {
+        $.repeat(1, (inner) => {
+          inner.callKernel('bpf_no_such_function', socket);
+        });
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a socket as TCP, handed to a helper inside a callback',
+    /use socket: it belongs to another program or function/,
+    ($, packet) => {
+      packet.tcpSocket($.stack(struct('tuple', { words: array(u32, 3) })), 12, (socket) => {
+        socket.asTcp().match({
+          some: (tcp) => {
+            $.repeat(1, (inner) => {
+              inner.call('sk_release', tcp);
+            });
+          },
+        });
+      });
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a socket used after its block',
+    /made inside a branch or loop that has ended/,
+    ($, packet) => {
+      let kept: { readonly state: unknown } | undefined;
+      packet.tcpSocket($.stack(struct('tuple', { words: array(u32, 3) })), 12, (socket) => {
+        kept = socket;
+      });
+      void kept?.state;
+      return XDP.PASS;
+    },
+  ],
+  [
     'a header of the packet used inside a function',
     /belongs to another program or function/,
     ($, packet) => {

@@ -2,7 +2,7 @@ import type { CompareName } from '../asm/opcode.ts';
 import type { Operand } from '../ir/ir.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { BuilderCore } from './blocks.ts';
-import type { Emitter } from './emitter.ts';
+import type { Emitter, Scope } from './emitter.ts';
 import type { ContextValue } from './helper-arguments.ts';
 import { Int } from './int.ts';
 import { Maybe } from './maybe.ts';
@@ -18,32 +18,43 @@ export interface SocketPointer {
   readonly socket: number;
 }
 
-/** A kernel's `struct tcp_sock`. Its fields lie where this kernel's BTF says (`kernelFieldOffset`). */
-export class TcpSocket implements SocketPointer {
-  readonly socket: number;
-  readonly #emitter: Emitter;
+/** The register that a socket is in, in the function and the block that it was made in. */
+class Reference implements SocketPointer {
+  protected readonly emitter: Emitter;
+  readonly #scope: Scope;
+  readonly #register: number;
 
   constructor(emitter: Emitter, register: number) {
-    this.#emitter = emitter;
-    this.socket = register;
+    this.emitter = emitter;
+    this.#scope = emitter.scope;
+    this.#register = register;
   }
 
+  /** @throws DslError in another function, and after the block. */
+  get socket(): number {
+    this.emitter.checkActive('socket', 'look it up in the function');
+    this.emitter.checkUsable(this.#scope);
+    return this.#register;
+  }
+}
+
+/** A kernel's `struct tcp_sock`. Its fields lie where this kernel's BTF says (`kernelFieldOffset`). */
+export class TcpSocket extends Reference {
   /** Four bytes of it at an offset in bytes, in host order. */
   u32(offset: number): Int<32> {
-    const dst = this.#emitter.vreg();
-    this.#emitter.emit({ op: 'load', size: 4, dst, from: { base: this.socket, offset }, note: 'tcp_sock' });
-    return new Int(this.#emitter, 32, dst);
+    const dst = this.emitter.vreg();
+    this.emitter.emit({ op: 'load', size: 4, dst, from: { base: this.socket, offset }, note: 'tcp_sock' });
+    return new Int(this.emitter, 32, dst);
   }
 }
 
 /** A socket that a look-up gave. The reference to it is dropped at the end of the block it was given to. */
-export class Socket<R> implements SocketPointer {
-  readonly socket: number;
+export class Socket<R> extends Reference {
   readonly #core: BuilderCore<R>;
 
   constructor(core: BuilderCore<R>, register: number) {
+    super(core.emitter, register);
     this.#core = core;
-    this.socket = register;
   }
 
   /** The state of a TCP socket, `TCP_LISTEN` say. */
