@@ -35,6 +35,10 @@ const devices = deviceMap('devices', { maxEntries: 1 });
 const lists = arrayMap('lists', { value: List, maxEntries: 1 });
 
 const Wire = struct('wire', { number: u32, address: be32 });
+const Pair = struct('pair', { first: u32, second: u32 });
+const pairs = hashMap('pairs', { key: Pair, value: u32, maxEntries: 1 });
+const Other = struct('other', { first: u32, third: u32 });
+
 const takesList = globalFunc('takes_list', [List], 32, (_$, list) => list.items.at(0));
 
 type Body = ($: XdpBuilder, packet: XdpPacket) => unknown;
@@ -76,6 +80,14 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     /use u64 for u32: widths do not mix/,
     ($) => {
       $.select($.randomU32().eq(0), $.ktimeGetNs(), $.randomU32() as never);
+      return XDP.PASS;
+    },
+  ],
+  [
+    'a view of another struct as a key',
+    /write pair: a view of other has no field second; name the fields one by one/,
+    ($) => {
+      $.lookup(pairs, $.stack(Other)).match({ some: () => {} });
       return XDP.PASS;
     },
   ],

@@ -187,11 +187,20 @@ export function writeType(memory: Memory, type: Type, value: unknown): void {
   }
 }
 
-/** What a value for a struct brings, by field: a view has its fields as getters. */
-const partsOf = (type: Struct, value: object): [string, unknown][] =>
-  isView(value)
-    ? Object.keys(type.fields).map((field) => [field, (value as Record<string, unknown>)[field]])
-    : Object.entries(value);
+/** What a value for a struct brings, by field: a view has its fields as getters. @throws DslError for a view of another struct that lacks some. */
+function partsOf(type: Struct, value: object): [string, unknown][] {
+  if (!isView(value)) return Object.entries(value);
+  const given = structOf(value);
+  const names = Object.keys(type.fields);
+  const lacking = names.find((name) => !(name in given.fields));
+  if (lacking !== undefined) {
+    throw new DslError(
+      `write ${type.name}: a view of ${given.name} has no field ${lacking}; name the fields one by one`,
+      new CallSite().location,
+    );
+  }
+  return names.map((field) => [field, (value as Record<string, unknown>)[field]]);
+}
 
 const MEMORY = Symbol('memory');
 
