@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { ExitStatus, exitStatusHelp, reportError } from './exit-status.ts';
-import { printable, shorten } from '../net/quote.ts';
+import { ExitStatus, exitStatusHelp, reportError, UsageError } from './exit-status.ts';
+import { printable, quote, shorten } from '../net/quote.ts';
 import { complain, printRaw } from './output.ts';
 
 const LONGEST = 8000;
@@ -34,18 +34,53 @@ async function verbsFor(first: string | undefined): Promise<Command[]> {
   return [...(await Promise.all(Object.values(VERBS).map((load) => load()))), ...(await labVerbs())];
 }
 
+/** The words that call a command: `seawall`, or `lab flood`. */
+function calledAs(command: Command): string {
+  const names: string[] = [];
+  for (let at: Command | null = command; at?.parent; at = at.parent) names.unshift(at.name());
+  return names.join(' ');
+}
+
+/** What Commander finds wrong, in one line and with what to do; undefined for what nobody needs to read. */
+function complaint(command: Command, text: string): string | undefined {
+  // Where a command is missing, Commander writes the whole help.
+  const usage = /^Usage: ([a-z ]+)/.exec(text);
+  if (usage) {
+    const [word, asked] = command.args;
+    const what = word === 'help' && asked !== undefined ? `unknown command '${asked}'` : 'no command given';
+    return `${what}; ${usage[1]!.trim()} --help lists them`;
+  }
+  if (text.startsWith('\nExit status:')) return undefined;
+  const verb = calledAs(command);
+  const place = verb === '' ? '' : `${verb}: `;
+  if (text.startsWith('error: too many arguments')) {
+    const extra = command.args[command.registeredArguments.length] ?? '';
+    return `${place}${quote(extra)} is not expected; seawall ${verb} --help lists the options`;
+  }
+  return place + text.replace(/^error: /, '').replace(/\n\(Did you mean (.*)\?\)/, '; did you mean $1?');
+}
+
+/** The last of two values would count, and the first be lost: a port that is not protected, for one. */
+function refuseTwice(command: Command): void {
+  for (const option of command.options) {
+    if (!option.required) continue;
+    let given = 0;
+    command.on(`option:${option.name()}`, () => {
+      if (++given > 1) throw new UsageError(`${calledAs(command)}: ${option.flags} is given twice`);
+    });
+  }
+}
+
 /** Every command throws what Commander finds wrong, so that exit statuses are decided in one place. */
 function strict(command: Command): Command {
   command.exitOverride().configureOutput({
     writeOut: printRaw,
     writeErr: (text) => {
-      // Where a command is missing, Commander writes the whole help.
-      const usage = /^Usage: ([a-z ]+)/.exec(text);
-      if (usage) complain(`error: no command given; ${usage[1]!.trim()} --help lists them`);
-      if (usage ?? text.startsWith('\nExit status:')) return;
-      complain(printable(shorten(text.trimEnd(), LONGEST), '\n\t'));
+      const message = complaint(command, text.trimEnd());
+      if (message !== undefined) complain(`seawall: ${printable(shorten(message, LONGEST), '\t')}`);
     },
   });
+  refuseTwice(command);
   command.commands.forEach((inner) => strict(inner));
   return command;
 }

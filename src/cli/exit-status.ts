@@ -60,6 +60,5 @@ export function reportError(error: unknown): void {
 
 /** @throws PermissionError without root. */
 export function requireRoot(what: string): void {
-  if (process.getuid?.() !== 0)
-    throw new PermissionError(`${what} loads programs into the kernel, which needs root: run it with sudo`);
+  if (process.getuid?.() !== 0) throw new PermissionError(`${what} needs root: run it with sudo`);
 }

@@ -19,9 +19,10 @@ function explain(path: string, options: PolicyOptions & { readonly packet: strin
   requireRoot('explain');
   const wanted = parseCount(options.packet, '--packet', 1, Number.MAX_SAFE_INTEGER);
   const { policy, use } = policyOf(options);
+  const packets = openCapture(path);
   using replay = use(() => new Replay(policy));
   namingFile(path, () => {
-    for (const packet of openCapture(path)) {
+    for (const packet of packets) {
       // Everything before it counts: buckets and verified sources are what it finds.
       const result = replay.run(packet);
       if (result.n < wanted) continue;

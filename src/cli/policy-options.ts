@@ -6,6 +6,7 @@ import { located, readPolicy } from '../policy/toml.ts';
 import { defaults } from '../policy/policy.ts';
 import { parseCount, parsePorts } from '../policy/units.ts';
 import { PolicyError } from '../policy/policy-error.ts';
+import { UsageError } from './exit-status.ts';
 
 /** The short form of a policy on the command line. */
 export interface PolicyOptions {
@@ -38,14 +39,13 @@ export function addPolicyOptions(command: Command): Command {
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
+/** @throws UsageError for a file that cannot be read. */
 function readFile(file: string): string {
   try {
     return UTF8.decode(readRegularFile(file, FileLimit.POLICY));
   } catch (error) {
     const { message } = error as Error;
-    throw new PolicyError('--config', error instanceof FileError ? message : `read ${file}: it is not UTF-8`, {
-      cause: error,
-    });
+    throw new UsageError(error instanceof FileError ? message : `read ${file}: it is not UTF-8`, { cause: error });
   }
 }
 

@@ -1,7 +1,9 @@
+import { statSync } from 'node:fs';
 import { Command } from 'commander';
 import { FileError, FileLimit, readRegularFile } from '../engine/regular-file.ts';
 import { Replay, type Replayed } from '../tools/replay.ts';
 import { type CapturedPacket, CaptureError, readCapture } from '../net/capture.ts';
+import { quote } from '../net/quote.ts';
 import { requireRoot, UsageError } from './exit-status.ts';
 import { printRaw } from './output.ts';
 import { PacketFile } from './packet-file.ts';
@@ -15,9 +17,12 @@ interface ReplayOptions extends PolicyOptions {
 /** Lines are written in pieces of this size: a write a line would take longer than the program. */
 const PIECE = 1 << 16;
 
+/** The packets of a capture. @throws UsageError at once for a file that is no capture, CaptureError later where it is broken. */
 export function openCapture(path: string): Generator<CapturedPacket> {
   try {
-    return readCapture(readRegularFile(path, FileLimit.CAPTURE));
+    const bytes = readRegularFile(path, FileLimit.CAPTURE);
+    namingFile(path, () => readCapture(bytes).next());
+    return readCapture(bytes);
   } catch (error) {
     throw error instanceof FileError ? new UsageError(error.message, { cause: error }) : error;
   }
@@ -31,6 +36,18 @@ export function namingFile<T>(path: string, action: () => T): T {
     if (error instanceof CaptureError) throw new UsageError(`${path}: ${error.message}`, { cause: error });
     throw error;
   }
+}
+
+/** @throws UsageError where a file would be written over one that is read. */
+function refuseOverwriting(written: string, read: readonly (string | undefined)[]): void {
+  const identity = (path: string): string | undefined => {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    return stat && `${String(stat.dev)}:${String(stat.ino)}`;
+  };
+  const target = identity(written);
+  const lost = read.find((path) => path !== undefined && target !== undefined && identity(path) === target);
+  if (lost !== undefined)
+    throw new UsageError(`--write-dropped: ${quote(written)} is the file that is read; name another one`);
 }
 
 function jsonLine({ n, time, verdict, reason, service, tokens, reply }: Replayed): string {
@@ -53,7 +70,8 @@ function textLine({ n, verdict, reason, service, tokens }: Replayed): string {
 function replay(path: string, options: ReplayOptions): void {
   requireRoot('replay');
   const { policy, use } = policyOf(options);
-  const packets = namingFile(path, () => openCapture(path));
+  const packets = openCapture(path);
+  if (options.writeDropped !== undefined) refuseOverwriting(options.writeDropped, [path, options.config]);
   using replayed = use(() => new Replay(policy));
   using dropped = options.writeDropped === undefined ? undefined : new PacketFile(options.writeDropped);
   const totals: Record<string, Record<string, number>> = {};

@@ -137,8 +137,8 @@ async function watch(
       });
       output.print('reloaded', { policy: formatPolicy(policy) }, 'policy read again and in force');
     } catch (error) {
-      // What is in force stays.
-      output.complain(`reload: ${error instanceof Error ? error.message : String(error)}`);
+      const reason = error instanceof Error ? error.message : String(error);
+      output.complain(`reload: ${reason}; the policy before stays in force`);
     }
   };
   let reloads = Promise.resolve();

@@ -1,10 +1,12 @@
 import { Command, Option } from 'commander';
-import type { XdpMode } from '../ebpf/index.ts';
+import { SyscallError, type XdpMode } from '../ebpf/index.ts';
+import { protectingProcess } from '../engine/instance.ts';
 import { Trace, type TracedFrame, type TraceOptions } from '../tools/trace.ts';
 import { flagNames } from '../net/headers.ts';
 import { parseFrame } from '../net/parse.ts';
 import { parseCount } from '../policy/units.ts';
 import { checkInterface } from './interface-option.ts';
+import { requireRoot } from './exit-status.ts';
 import { complain, print } from './output.ts';
 import { PacketFile } from './packet-file.ts';
 import { UntilStopped } from './until-stopped.ts';
@@ -66,6 +68,14 @@ export type InPlaceOf = (interfaceName: string) => TraceOptions['inPlaceOf'];
 
 async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promise<void> {
   checkInterface(options.interface);
+  requireRoot('trace');
+  const pid = protectingProcess(options.interface);
+  if (pid !== undefined)
+    throw new SyscallError(
+      'trace',
+      'EBUSY',
+      `trace ${options.interface}: process ${pid} protects it, and an interface has one XDP program; seawall run --log verdicts prints each SYN`,
+    );
   const limit =
     options.count === undefined ? Infinity : parseCount(options.count, '--count', 1, Number.MAX_SAFE_INTEGER);
   using tracer = new Trace(options.interface, {

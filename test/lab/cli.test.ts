@@ -36,7 +36,15 @@ describe('help and mistakes', () => {
     [['run', '-i', 'eth0', '--burst', '0'], 2, /--burst: "0" is not a whole number from 1/],
     [['run', '-i', 'eth0', '--port', 'http'], 2, /--port: "http"/],
     [['run', '-i', 'eth0', '--mode', 'fast'], 2, /auto, native, generic/],
-    [['nonsense'], 2, /unknown command 'nonsense'/],
+    [['run', '-i', 'lo', '-i', 'eth0'], 2, /^seawall: run: -i, --interface <name> is given twice/],
+    [['run', '-i', 'lo', '--port', '80', '--port=443'], 2, /^seawall: run: --port <list> is given twice/],
+    [['run', 'eth0'], 2, /^seawall: run: "eth0" is not expected; seawall run --help lists the options/],
+    [['run', '-i', 'eth0', '--port', '80', '443'], 2, /^seawall: run: "443" is not expected/],
+    [['run', '--rates', '1/s'], 2, /^seawall: run: unknown option '--rates'; did you mean --rate\?$/m],
+    [['nonsense'], 2, /^seawall: unknown command 'nonsense'/],
+    [['rnu'], 2, /^seawall: unknown command 'rnu'; did you mean run\?$/m],
+    [['help', 'rnu'], 2, /^seawall: unknown command 'rnu'; seawall --help lists them/],
+    [['check', '/nosuch.toml'], 2, /^seawall: read \/nosuch.toml: no such file$/m],
     [[], 2, /no command given; seawall --help lists them/],
     [['lab'], 2, /no command given; seawall lab --help lists them/],
     [['trace', '-i', '../../etc'], 2, /-i: .*no slash/],
@@ -54,7 +62,7 @@ describe('help and mistakes', () => {
     const canDrop = process.getuid?.() === 0;
     const run = (...rest: string[]): { status: number | null; stderr: string } =>
       canDrop ? spawnSync('setpriv', [...args, ...rest], { encoding: 'utf8' }) : seawall(...rest);
-    for (const verb of [['demo'], ['lab', 'up'], ['run', '-i', 'lo']]) {
+    for (const verb of [['demo'], ['lab', 'up'], ['run', '-i', 'lo'], ['trace', '-i', 'lo'], ['detach', '-i', 'lo']]) {
       const { status, stderr } = run(...verb);
       expect({ verb, status }).toEqual({ verb, status: 3 });
       expect(stderr).toMatch(/root/);
@@ -98,6 +106,19 @@ describeAsRoot('in the lab', () => {
     expect(on('client', 'ping', '-c', '1', '-W', '1', 'fd00::10').status === 0 || !existsSync('/bin/ping')).toBe(true);
     expect(on('nobody' as 'client', 'true').stderr).toMatch(/no such host; there are client and server/);
     expect(on('client', 'sh', '-c', 'exit 7').status).toBe(7);
+  });
+
+  it('replay never writes over the capture that it reads', () => {
+    const capture = join(directory, 'only.pcap');
+    const data = frame([ethernet(), ipv4(), tcp()]);
+    const bytes = Buffer.concat([pcapHeader(), pcapRecord({ time: 0n, data, length: data.length })]);
+    writeFileSync(capture, bytes);
+    const { status, stderr } = seawall('replay', capture, '--write-dropped', join(directory, '.', 'only.pcap'));
+    expect([status, stderr]).toEqual([
+      2,
+      expect.stringMatching(/^seawall: --write-dropped: .* is the file that is read/),
+    ]);
+    expect(readFileSync(capture).equals(bytes)).toBe(true);
   });
 
   it('mends what a crash left behind', () => {
@@ -223,6 +244,11 @@ describeAsRoot('in the lab', () => {
     const second = seawallOn('server', 'run', '-i', 'eth0');
     expect(second.status).toBe(4);
     expect(second.stderr).toMatch(/protect eth0: process \d+ does already; stop it \(kill \d+\)/);
+    const trace = seawallOn('server', 'trace', '-i', 'eth0');
+    expect([trace.status, trace.stderr]).toEqual([
+      4,
+      expect.stringMatching(/^seawall: trace eth0: process \d+ protects it/),
+    ]);
     expect(second.stderr.trim().split('\n')).toHaveLength(1);
     expect(await run.stop()).toBe(0);
   });
@@ -263,7 +289,7 @@ describeAsRoot('in the lab', () => {
     expect(fetchPage()).toBe(true);
     write('[lists]\ndeny = ["10.0.0.0/8"]\n\n[challenge]\nmode = "off"\n');
     hangUp();
-    await run.until(/in force/);
+    await run.until(/read again and in force/);
     expect(fetchPage()).toBe(false);
   });
 
