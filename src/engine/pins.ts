@@ -169,7 +169,8 @@ export class Pins {
   open(): PinnedSet | undefined {
     if (!this.exist) return undefined;
     this.#check();
-    const [set] = this.#sets();
+    // An end that could not remove its directory leaves an empty one.
+    const set = this.#sets().find(({ directory }) => readdirSync(directory).length > 0);
     const problem = this.#formerPins().includes(LINK) ? 'Seawall 0.2 made them' : set && versionProblem(set);
     if (problem === undefined) return set;
     throw new SyscallError(

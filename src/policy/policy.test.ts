@@ -50,6 +50,7 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
     '[challenge]\nmode = "allways"\n',
     /^p\.toml:2: challenge\.mode: "allways" is not allowed; did you mean "always"\?$/,
   ],
+  ['[limits]\nprefixes = { length = {} }\n', /^p\.toml:2: limits\.prefixes: \{"length":\{\}\} is not an array/],
   ['[challenge]\nform = {}\n', /^p\.toml:2: challenge\.form: \{\} is not allowed; use one of cookie, /],
   ['[challenge]\nform = inf\n', /^p\.toml:2: challenge\.form: "Infinity" is not allowed/],
   ['[challenge]\nremember = "1 week"\n', /^p\.toml:2: challenge\.remember: "1 week" is not a duration/],
