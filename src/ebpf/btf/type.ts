@@ -3,6 +3,7 @@
  * keys and values, and the BTF type. Layout is C's without padding: a field that is not naturally aligned is refused.
  */
 import { DslError } from '../errors.ts';
+import { checkIdentifier } from '../identifier.ts';
 import { CallSite } from '../source-location.ts';
 
 const SCALARS = {
@@ -148,6 +149,7 @@ const RESERVED = new Set(['set', 'ref', 'read']);
  * @throws DslError when a field is not aligned to its size, or has a name that views use themselves (`set`, `ref`).
  */
 export function struct<const F extends Fields>(name: string, fields: F): Struct<F> {
+  checkIdentifier('struct', name);
   const offsets: Record<string, number> = {};
   let size = 0;
   for (const [field, type] of Object.entries(fields)) {

@@ -637,6 +637,15 @@ it('refuses a struct whose fields are not aligned, and says what to put before',
   );
 });
 
+it('refuses names that cannot stand in BTF', () => {
+  const refusal = (what: string) => new RegExp(`define ${what} "a name": a name has 1 to 127 letters`);
+  expect(() => xdp('a name', () => XDP.PASS)).toThrow(refusal('program'));
+  expect(() => struct('a name', { a: u8 })).toThrow(refusal('struct'));
+  expect(() => func('a name', [32], 32, (_$, value) => value)).toThrow(refusal('func'));
+  expect(() => globalFunc('a name', [32], 32, (_$, value) => value)).toThrow(refusal('func'));
+  expect(() => xdp('1st', () => XDP.PASS)).toThrow(/begins with no digit/);
+});
+
 it('refuses in a traffic-control program what only XDP has', () => {
   const calls = ['adjustHead', 'adjustTail', 'receiveQueue'] as const;
   for (const name of calls) {

@@ -1,6 +1,7 @@
 import { Linkage } from '../btf/btf.ts';
 import { DslError } from '../errors.ts';
 import type { Operand } from '../ir/ir.ts';
+import { checkIdentifier } from '../identifier.ts';
 import { CallSite } from '../source-location.ts';
 import { BuilderCore } from './blocks.ts';
 import { buildFunction } from './build-function.ts';
@@ -24,8 +25,9 @@ export type Func<P extends readonly Width[] = readonly Width[], W extends Width 
   W
 >;
 
-/** @throws DslError for more than the calling convention has registers for. */
+/** @throws DslError for a name that the kernel refuses, and for more than the calling convention has registers for. */
 export function checkParameters(name: string, params: readonly unknown[]): void {
+  checkIdentifier('func', name);
   if (params.length <= 5) return;
   throw new DslError(
     `define func ${name}: ${String(params.length)} parameters given, five fit into registers`,

@@ -2,6 +2,7 @@ import { Linkage } from '../btf/btf.ts';
 import { type Backend, type CompiledCode, compileFunctions, dumpSteps } from '../ir/compile.ts';
 import type { FunctionCache } from '../ir/function-cache.ts';
 import type { IrFunction } from '../ir/ir.ts';
+import { checkIdentifier } from '../identifier.ts';
 import { ProgramType } from '../uapi/constants.gen.ts';
 import { leaveWith, type TcVerdict, type XdpVerdict } from './action.ts';
 import { BuilderCore } from './blocks.ts';
@@ -71,6 +72,7 @@ function program<R, P>(
   body: ($: Builder<R>, packet: P) => R | Exited,
   flags = 0,
 ): ProgramSpec {
+  checkIdentifier('program', name);
   const context: ProgramContext = { layout, functions: new Map(), maps: new Map() };
   const signature = { parameters: [{ context: 'any' }], result: 4, linkage: Linkage.GLOBAL } as const;
   const emitter = new Emitter(name, signature, context);
