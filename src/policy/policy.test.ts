@@ -50,6 +50,7 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
     '[challenge]\nmode = "allways"\n',
     /^p\.toml:2: challenge\.mode: "allways" is not allowed; did you mean "always"\?$/,
   ],
+  ['services = { length = { toString = "" } }\n', /^p\.toml:1: services: .* is not an array/],
   ['[limits]\nprefixes = { length = {} }\n', /^p\.toml:2: limits\.prefixes: \{"length":\{\}\} is not an array/],
   ['[challenge]\nform = {}\n', /^p\.toml:2: challenge\.form: \{\} is not allowed; use one of cookie, /],
   ['[challenge]\nform = inf\n', /^p\.toml:2: challenge\.form: "Infinity" is not allowed/],

@@ -27,12 +27,20 @@ const port = z.union([z.int().min(1).max(65_535), readable(parsePortRange)]);
 const count = (lowest: number, highest: number) =>
   z.union([z.int().min(lowest).max(highest), readable((text) => parseCount(text, '', lowest, highest))]);
 
+/** An array of at most so many entries. Zod's own check also looks at the `length` of what is no array, which may be a table. */
+const atMost = <T extends z.ZodType>(most: number, entry: T) =>
+  z.array(entry).superRefine((entries, context) => {
+    if (entries.length > most)
+      context.addIssue({ code: 'too_big', origin: 'array', maximum: most, inclusive: true, input: entries });
+  });
+
 /** A token bucket: what comes back, and how much there is at once. */
 const bucket = z.strictObject({ rate, burst: count(1, 1_000_000) });
 /** A limit that can be turned off. */
 const limit = z.union([bucket, z.literal(false)]);
 
-const prefixLimits = z.array(
+const prefixLimits = atMost(
+  4,
   z.strictObject({ family: z.literal([4, 6]), bits: z.int().min(1).max(127), rate, burst: count(1, 1_000_000) }),
 );
 
@@ -40,7 +48,7 @@ const limits = z.strictObject({
   /** Of each source address. */
   source: limit.optional(),
   /** Of each network of so many leading bits. */
-  prefixes: prefixLimits.max(4).optional(),
+  prefixes: prefixLimits.optional(),
   /** Of all sources together: over it every SYN is challenged, or dropped where nothing can be. */
   service: limit.optional(),
   /** Of each source that has proved its address. */
@@ -84,7 +92,7 @@ export const policySchema = z.strictObject({
       'set-sysctls': z.boolean().optional(),
     })
     .optional(),
-  services: z.array(service).max(1024).optional(),
+  services: atMost(1024, service).optional(),
   sanity: z
     .strictObject({
       ...(Object.fromEntries(sanityNames.map((name) => [name, z.boolean().optional()])) as Record<

@@ -11,8 +11,7 @@ import { PolicyError } from './policy-error.ts';
 export function readPolicy(text: string, file: string): { readonly input: PolicyInput; readonly policy: Policy } {
   let input: PolicyInput;
   try {
-    // Tables without a prototype cannot be compared, which checks of lengths do.
-    input = structuredClone(parse(text));
+    input = parse(text);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     const reason = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, '');
