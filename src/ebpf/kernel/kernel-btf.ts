@@ -56,24 +56,6 @@ function readKernelBtf(): Buffer {
 
 const known = new Map<string, number | undefined>();
 
-/** The number of the function of this name, if there is one. Its name is looked for first, as bytes: a kernel has sixty thousand functions. */
-function findFunction(name: string): number | undefined {
-  const btf = readKernelBtf();
-  if (btf.length === 0) return undefined;
-  const header = btf.readUInt32LE(HEADER.length);
-  const start = header + btf.readUInt32LE(HEADER.typeOffset);
-  const end = start + btf.readUInt32LE(HEADER.typeLength);
-  const nameOffset = stringOffset(btf, name);
-  if (nameOffset === undefined) return undefined;
-  for (let at = start, id = 1; at < end; id++) {
-    const info = btf.readUInt32LE(at + 4);
-    const kind = (info >>> 24) & 0x1f;
-    if (kind === Kind.FUNC && btf.readUInt32LE(at) === nameOffset) return id;
-    at += TYPE_SIZE + extraBytes(kind, info & 0xffff);
-  }
-  return undefined;
-}
-
 /** Finds a string of the kernel's BTF; undefined where it is not there. */
 function stringOffset(btf: Buffer, text: string): number | undefined {
   const strings = btf.readUInt32LE(HEADER.length) + btf.readUInt32LE(HEADER.stringOffset);
@@ -81,26 +63,44 @@ function stringOffset(btf: Buffer, text: string): number | undefined {
   return place < 0 ? undefined : place + 1 - strings;
 }
 
+interface Found {
+  readonly id: number;
+  /** Where it begins in the kernel's BTF. */
+  readonly at: number;
+}
+
+/** The types of a kind and name, in order. The name is looked for first, as bytes: a kernel has a hundred thousand types. */
+function* findTypes(wanted: number, name: string): Generator<Found, void, void> {
+  const btf = readKernelBtf();
+  if (btf.length === 0) return;
+  const nameOffset = stringOffset(btf, name);
+  if (nameOffset === undefined) return;
+  const start = btf.readUInt32LE(HEADER.length) + btf.readUInt32LE(HEADER.typeOffset);
+  const end = start + btf.readUInt32LE(HEADER.typeLength);
+  for (let at = start, id = 1; at < end; id++) {
+    const info = btf.readUInt32LE(at + 4);
+    const kind = (info >>> 24) & 0x1f;
+    if (kind === wanted && btf.readUInt32LE(at) === nameOffset) yield { id, at };
+    at += TYPE_SIZE + extraBytes(kind, info & 0xffff);
+  }
+}
+
+function findFunction(name: string): number | undefined {
+  for (const { id } of findTypes(Kind.FUNC, name)) return id;
+  return undefined;
+}
+
 function findField(struct: string, member: string): number | undefined {
   const btf = readKernelBtf();
-  if (btf.length === 0) return undefined;
-  const [structName, memberName] = [stringOffset(btf, struct), stringOffset(btf, member)];
-  if (structName === undefined || memberName === undefined) return undefined;
-  const header = btf.readUInt32LE(HEADER.length);
-  const start = header + btf.readUInt32LE(HEADER.typeOffset);
-  const end = start + btf.readUInt32LE(HEADER.typeLength);
-  for (let at = start; at < end;) {
+  for (const { at } of findTypes(Kind.STRUCT, struct)) {
+    const memberName = stringOffset(btf, member);
     const info = btf.readUInt32LE(at + 4);
-    const [kind, members] = [(info >>> 24) & 0x1f, info & 0xffff];
-    if (kind === Kind.STRUCT && btf.readUInt32LE(at) === structName) {
-      for (let index = 0, entry = at + TYPE_SIZE; index < members; index++, entry += 12) {
-        if (btf.readUInt32LE(entry) !== memberName) continue;
-        // With bit fields the upper byte is their size.
-        const bits = btf.readUInt32LE(entry + 8);
-        return (info >>> 31 ? bits & 0xff_ffff : bits) / 8;
-      }
+    for (let index = 0, entry = at + TYPE_SIZE; index < (info & 0xffff); index++, entry += 12) {
+      if (btf.readUInt32LE(entry) !== memberName) continue;
+      // With bit fields the upper byte is their size.
+      const bits = btf.readUInt32LE(entry + 8);
+      return (info >>> 31 ? bits & 0xff_ffff : bits) / 8;
     }
-    at += TYPE_SIZE + extraBytes(kind, members);
   }
   return undefined;
 }
