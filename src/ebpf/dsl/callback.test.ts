@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
+import { expectRefusal } from '../../../test/support/refusal.ts';
 import { Eth } from '../../net/headers.ts';
-import { arrayMap, DslError, dump, LOOP, struct, u32, XDP, xdp, type XdpBuilder, type XdpPacket } from '../language.ts';
+import { arrayMap, dump, LOOP, struct, u32, XDP, xdp, type XdpBuilder, type XdpPacket } from '../language.ts';
 
 const Sum = struct('sum', { total: u32 });
 const sums = arrayMap('sums', { value: Sum, maxEntries: 1 });
@@ -113,19 +114,16 @@ const MISTAKES: readonly (readonly [string, RegExp, ($: XdpBuilder, packet: XdpP
 ];
 
 it.each(MISTAKES)('refuses %s in a callback, at the line of the author', (_what, reason, body) => {
-  let error: unknown;
-  try {
-    xdp('mistake', ($, packet) => {
-      body($, packet);
-      return XDP.PASS;
-    });
-  } catch (caught) {
-    error = caught;
-  }
-  expect(error).toBeInstanceOf(DslError);
-  const { message, location } = error as DslError;
-  expect(message).toMatch(reason);
-  expect(location?.file).toBe(import.meta.filename);
+  expectRefusal(
+    () => {
+      xdp('mistake', ($, packet) => {
+        body($, packet);
+        return XDP.PASS;
+      });
+    },
+    reason,
+    import.meta.filename,
+  );
 });
 
 it('makes a callback a function of the program, and shows its address', () => {

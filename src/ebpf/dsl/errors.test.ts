@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest';
+import { expectRefusal } from '../../../test/support/refusal.ts';
 import { Eth } from '../../net/headers.ts';
 import {
   array,
   arrayMap,
   be32,
   deviceMap,
-  DslError,
   enumOf,
   func,
   globalFunc,
@@ -615,16 +615,13 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
 ];
 
 it.each(MISTAKES)('refuses %s, at the line of the author', (_what, reason, body) => {
-  let error: unknown;
-  try {
-    xdp('mistake', body as never);
-  } catch (caught) {
-    error = caught;
-  }
-  expect(error).toBeInstanceOf(DslError);
-  const { message, location } = error as DslError;
-  expect(message).toMatch(reason);
-  expect(location?.file).toBe(import.meta.filename);
+  const message = expectRefusal(
+    () => {
+      xdp('mistake', body as never);
+    },
+    reason,
+    import.meta.filename,
+  );
   expect(message).toContain('| ');
 });
 

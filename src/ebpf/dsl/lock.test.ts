@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
+import { expectRefusal } from '../../../test/support/refusal.ts';
 import {
   array,
   arrayMap,
-  DslError,
   func,
   hashMap,
   lruHash,
@@ -108,19 +108,16 @@ const MISTAKES: readonly (readonly [string, RegExp, ($: XdpBuilder) => void])[] 
 ];
 
 it.each(MISTAKES)('refuses %s while locked, or to lock, at the line of the author', (_what, reason, body) => {
-  let error: unknown;
-  try {
-    xdp('mistake', ($) => {
-      body($);
-      return XDP.PASS;
-    });
-  } catch (caught) {
-    error = caught;
-  }
-  expect(error).toBeInstanceOf(DslError);
-  const { message, location } = error as DslError;
-  expect(message).toMatch(reason);
-  expect(location?.file).toBe(import.meta.filename);
+  expectRefusal(
+    () => {
+      xdp('mistake', ($) => {
+        body($);
+        return XDP.PASS;
+      });
+    },
+    reason,
+    import.meta.filename,
+  );
 });
 
 it('refuses locks where the kernel takes none', () => {

@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest';
+import { expectRefusal } from '../../../test/support/refusal.ts';
 import {
   arrayMap,
   arrayOfMaps,
   be32,
   bytes,
   deviceMap,
-  DslError,
   hashMap,
   lpmTrie,
   perCpuArray,
@@ -58,19 +58,16 @@ const MISTAKES: readonly (readonly [string, RegExp, ($: Untyped, packet: unknown
 ];
 
 it.each(MISTAKES)('refuses a %s, at the line of the author', (_what, reason, body) => {
-  let error: unknown;
-  try {
-    xdp('mistake', ($, packet) => {
-      body($ as unknown as Untyped, packet);
-      return XDP.PASS;
-    });
-  } catch (caught) {
-    error = caught;
-  }
-  expect(error).toBeInstanceOf(DslError);
-  const { message, location } = error as DslError;
-  expect(message).toMatch(reason);
-  expect(location?.file).toBe(import.meta.filename);
+  expectRefusal(
+    () => {
+      xdp('mistake', ($, packet) => {
+        body($ as unknown as Untyped, packet);
+        return XDP.PASS;
+      });
+    },
+    reason,
+    import.meta.filename,
+  );
 });
 
 it('refuses an LPM trie whose key is no prefix', () => {
