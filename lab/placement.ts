@@ -10,13 +10,17 @@ import { LAB_INTERFACE } from './topology.ts';
 export const SENDING_CPU = 0;
 export const RECEIVING_CPU = cpus().length - 1;
 
+/** Writes a file of a host's interface in /sys. @throws Error where it cannot be written. */
+export function setInterface(netns: Netns, file: string, value: string): void {
+  // Only inside a mount namespace of its own does /sys show the interfaces of another network namespace.
+  const script = `echo ${value} > /sys/class/net/${LAB_INTERFACE}/${file}`;
+  execFileSync('ip', ['netns', 'exec', netns.name, 'sh', '-c', script], { stdio: 'ignore' });
+}
+
 /** Lets the receiving interface's packets be handled by a kernel thread, and keeps that on its core. Returns whether it could. */
 export function threadReceive(netns: Netns): boolean {
   try {
-    // Only inside a mount namespace of its own does /sys show the interfaces of another network namespace.
-    execFileSync('ip', ['netns', 'exec', netns.name, 'sh', '-c', `echo 1 > /sys/class/net/${LAB_INTERFACE}/threaded`], {
-      stdio: 'ignore',
-    });
+    setInterface(netns, 'threaded', '1');
   } catch {
     return false; // a kernel before 5.12, or without threaded NAPI
   }

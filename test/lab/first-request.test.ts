@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Netns } from '../../lab/netns.ts';
+import { setInterface } from '../../lab/placement.ts';
 import { client, LAB_INTERFACE, labDown, labUp, namespaceOf, POOL, server } from '../../lab/topology.ts';
 import { protect, type ProtectedInterface } from '../../src/index.ts';
 import { formFeature } from '../../src/engine/challenger.ts';
@@ -81,11 +82,6 @@ function tcpCounter(netns: Netns, name: string): number {
   return Number(values[names.indexOf(name)]);
 }
 
-const setInterface = (file: string, value: string): void => {
-  const script = `echo ${value} > /sys/class/net/${LAB_INTERFACE}/${file}`;
-  execFileSync('ip', ['netns', 'exec', behind.name, 'sh', '-c', script]);
-};
-
 /** How the host takes packets from its interface: in the softirq, later by a timer, in a thread, or polled by the process that reads. */
 const MODES: readonly (readonly [string, number, Readonly<Record<string, string>>])[] = [
   ['softirq', 80, {}],
@@ -116,7 +112,7 @@ const MODES: readonly (readonly [string, number, Readonly<Record<string, string>
   });
 
   it.each(MODES)('of a challenged connection is never lost, and opens no second one: %s', (_mode, port, files) => {
-    for (const [file, value] of Object.entries(files)) setInterface(file, value);
+    for (const [file, value] of Object.entries(files)) setInterface(behind, file, value);
     protection.forgetVerified();
     const before = [tcpCounter(behind, 'PassiveOpens'), tcpCounter(clients, 'RetransSegs')];
     const { challenged } = protection.stats().reasons;
