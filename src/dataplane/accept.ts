@@ -47,7 +47,7 @@ const RequestAttributes = struct('bpf_tcp_req_attrs', {
 const LINEAR = 256;
 const NO_SCALE = 15;
 /** Packets that a device hands over at once (NAPI_POLL_WEIGHT), each of which may fill a place of the accept queue that this one was to have. */
-const BATCH = 64;
+const BATCH_PACKETS = 64;
 
 /** The program that accepts what was challenged. Needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
 export function acceptProgram(
@@ -108,7 +108,7 @@ export function acceptProgram(
                   $.if(queued.gt(most), () => {
                     full.set(1);
                   });
-                  $.if(queued.add(BATCH).lt(most), () => {
+                  $.if(queued.add(BATCH_PACKETS).lt(most), () => {
                     roomy.set(1);
                   });
                 }

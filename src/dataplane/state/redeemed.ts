@@ -12,7 +12,7 @@ import { type KeyMaps, keyedHash } from './hash.ts';
 const Redeemed = struct('redeemed', { numbers: u64, until: u64 });
 const PLACES = 1 << 17;
 /** Longer than a batch of packets is under way, and shorter than a client waits before it sends again (200 ms). */
-const BATCH = 100_000_000n;
+const BATCH_NS = 100_000_000n;
 
 export const redeemedGroup = mapGroup({
   specs: () => ({ redeemed: arrayMap('redeemed', { value: Redeemed, maxEntries: PLACES, mmap: true }) }),
@@ -51,7 +51,7 @@ export function markRedeemed<R>(
 ): void {
   $.lookup(maps.redeemed, placeOf($, maps, segment)).match({
     some: (entry) => {
-      entry.set({ numbers: numbersOf(segment), until: $.select(forever.ne(0), $.u64(0), now.add(BATCH)) });
+      entry.set({ numbers: numbersOf(segment), until: $.select(forever.ne(0), $.u64(0), now.add(BATCH_NS)) });
     },
   });
 }

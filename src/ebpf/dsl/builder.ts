@@ -431,7 +431,7 @@ export class Builder<R> {
     return emitRedirect(this.#emitter, to);
   }
 
-  /** Nanoseconds since boot, without time in suspension; exact, and dear on machines that emulate the clock. */
+  /** Nanoseconds since boot, without time in suspension; exact, and expensive on machines that emulate the clock. */
   ktimeGetNs(): Int<64> {
     return this.call('ktime_get_ns');
   }
