@@ -139,7 +139,8 @@ it('refuses a policy as a mistake of the operator, or takes it and prints it so 
       taken++;
       expect(readPolicy(formatPolicy(found), 'again').policy).toEqual(found);
     }),
-    { numRuns: Number(process.env['FUZZ_RUNS'] ?? 300) },
+    // One in eight is taken; of 300 policies, 30 or fewer were in one run of twenty.
+    { numRuns: Number(process.env['FUZZ_RUNS'] ?? 600) },
   );
   expect(taken).toBeGreaterThan(30);
 });
