@@ -3,9 +3,14 @@ import {
   array,
   arrayMap,
   be32,
+  type Builder,
   compile,
   dump,
+  type EnumMember,
   enumOf,
+  type EnumValue,
+  func,
+  globalFunc,
   type Int,
   Program,
   type ProgramSpec,
@@ -390,6 +395,15 @@ describeAsRoot('loop', () => {
 
 const Listed = enumOf('listed', { NO: 0, ALLOW: 1, DENY: 2 });
 
+type AnyListed = EnumValue<'listed'> | EnumMember<'listed'>;
+
+/** ALLOW where the number is 1; else DENY for ALLOW, and others as they are. */
+function choose($: Builder<AnyListed>, listed: EnumValue<'listed'>, number: Int<32>): AnyListed {
+  $.if(number.eq(1), () => Listed.ALLOW);
+  $.if(listed.eq(Listed.ALLOW), () => Listed.DENY);
+  return listed;
+}
+
 describeAsRoot('enums', () => {
   it('are what inlines, variables and blocks give, and compare by their fixed numbers', () => {
     const spec = program(($, packet) => {
@@ -420,6 +434,21 @@ describeAsRoot('enums', () => {
       1000 + 200 + 7,
     ]);
     expect([Listed.DENY.name, Listed.DENY.number]).toEqual(['DENY', 2]);
+  });
+
+  it.each([
+    ['a function', func('listed', [Listed, 32], Listed, choose)],
+    ['a global function', globalFunc('listed', [Listed, 32], Listed, choose)],
+  ])('are parameters and results of %s', (_what, fn) => {
+    const spec = program(($, packet) => {
+      const { a, b } = packet.take(Words).orExit(XDP.ABORTED);
+      const known = $.invoke(fn, Listed.of(a), b);
+      const variable = $.let($.invoke(fn, Listed.DENY, b));
+      const again = $.invoke(fn, variable, 0);
+      variable.set(Listed.NO);
+      return known.u32().mul(100).add(again.u32());
+    });
+    expect(verdicts(spec, [words(0, 1), words(1, 0), words(2, 1), words(0, 5)])).toEqual([102, 202, 102, 2]);
   });
 
   it('cost what their numbers cost', () => {

@@ -8,6 +8,7 @@ import {
   deviceMap,
   enumOf,
   type EnumValue,
+  func,
   hashMap,
   type Int,
   LOOP,
@@ -127,6 +128,17 @@ xdp('types', ($, packet) => {
   void Listed.ALLOW;
   // @ts-expect-error a variable of another enum
   $.let(Metered.NO).set(listed);
+  const judge = func('judge', [Listed, 32], Listed, (inner, found, number) => {
+    // @ts-expect-error a member of another enum
+    inner.if(number.eq(1), () => Metered.OVER);
+    return found;
+  });
+  const judged: EnumValue<'listed'> = $.invoke(judge, Listed.NO, 1);
+  $.invoke(judge, judged, entry.count.u32());
+  // @ts-expect-error a number
+  $.invoke(judge, 1, 1);
+  // @ts-expect-error a value of another enum
+  $.invoke(judge, Metered.of($.u32(0)), 1);
   const metered = (): EnumValue<'metered'> => Metered.of($.u32(0));
   // @ts-expect-error values of two enums
   $.when(cond, () => Listed.NO, metered);

@@ -108,7 +108,7 @@ export function parseSynOptions<R>(
   });
   $.if(known.eq(0).and(total.ne(0)), () => {
     const found = $.stack(Found);
-    const walked = $.let(Walked.of($.invoke(walk, packet, packet.position(), total, found)));
+    const walked = $.let($.invoke(walk, packet, packet.position(), total, found));
     $.if(walked.eq(Walked.TRUNCATED), () => leave('truncated'));
     options.sound.set(walked.u32());
     options.present.set(found.present);
@@ -140,15 +140,15 @@ const OptionLength = struct('option_length', { kind: u8, length: u8 });
  * Goes through `total` bytes of options at `offset` of the frame, option by option, each at least a byte long. All that changes from round to round lies in
  * memory: the verifier takes what it reads there for any number, so all paths through a round are one path when the next begins.
  */
-const walk = globalFunc('walk_options', ['packet', 32, 32, Found], 32, ($, packet, offset, total, found) => {
-  packet.skip(offset.and(MAX_OFFSET), { max: MAX_OFFSET }).orExit(Walked.TRUNCATED.number);
+const walk = globalFunc('walk_options', ['packet', 32, 32, Found], Walked, ($, packet, offset, total, found) => {
+  packet.skip(offset.and(MAX_OFFSET), { max: MAX_OFFSET }).orExit(Walked.TRUNCATED);
   $.loop(MAX_OPTION_BYTES, () => {
     const { at } = found;
-    $.if(at.ge(total), () => Walked.SOUND.number);
+    $.if(at.ge(total), () => Walked.SOUND);
     packet.ahead(() => {
-      packet.skip(at.and(63), { max: 63 }).orExit(Walked.TRUNCATED.number);
-      const { kind } = packet.peek(Byte).orExit(Walked.TRUNCATED.number);
-      $.if(kind.eq(Kind.END), () => Walked.SOUND.number);
+      packet.skip(at.and(63), { max: 63 }).orExit(Walked.TRUNCATED);
+      const { kind } = packet.peek(Byte).orExit(Walked.TRUNCATED);
+      $.if(kind.eq(Kind.END), () => Walked.SOUND);
       $.if(
         kind.eq(Kind.NOP),
         () => {
@@ -156,10 +156,10 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], 32, ($, packe
         },
         () => {
           // In a list that ends after an option's first byte, what follows is no length; it is found to reach too far, or not to.
-          const { head } = packet.peek(OptionHead).orExit(Walked.TRUNCATED.number);
+          const { head } = packet.peek(OptionHead).orExit(Walked.TRUNCATED);
           const size = head.host().u32().and(0xff);
           const end = at.add(size);
-          $.if(size.lt(2).or(end.gt(total)), () => Walked.UNSOUND.number);
+          $.if(size.lt(2).or(end.gt(total)), () => Walked.UNSOUND);
           found.set({ at: end });
           const option = <T extends Fields>(
             number: number,
@@ -168,7 +168,7 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], 32, ($, packe
             use: (view: View<T>) => void,
           ): void => {
             $.if(head.eq((number << 8) | type.size), () => {
-              use(packet.peek(type).orExit(Walked.TRUNCATED.number));
+              use(packet.peek(type).orExit(Walked.TRUNCATED));
               found.set({ present: found.present.or(bit) });
             });
           };
@@ -186,5 +186,5 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], 32, ($, packe
       );
     });
   });
-  return Walked.SOUND.number;
+  return Walked.SOUND;
 });

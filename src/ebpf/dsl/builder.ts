@@ -25,6 +25,7 @@ import { type NotFound, refuseFound } from './map-of-maps.ts';
 import { type MapValue, mapValue } from './map-value.ts';
 import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
+import type { Kind, ValueOf } from './kind.ts';
 import { HELPER_OPERATIONS, type KindsFor, type MapOperation, requireKind } from './map-kind.ts';
 import type { MapSpec, RingSpec } from './map.ts';
 import { type Alike, type Choosable, type Chosen, emitWhen } from './when.ts';
@@ -395,7 +396,7 @@ export class Builder<R> {
   }
 
   /** Calls a BPF function of this program. */
-  invoke<A extends readonly unknown[], W extends Width>(fn: Callable<A, W>, ...args: A): Int<W> {
+  invoke<A extends readonly unknown[], K extends Kind>(fn: Callable<A, K>, ...args: A): ValueOf<K> {
     return fn.call(this.#emitter, args);
   }
 

@@ -3,24 +3,25 @@ import type { Struct } from '../btf/type.ts';
 import { DslError } from '../errors.ts';
 import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
-import { BuilderCore } from './blocks.ts';
+import type { BuilderCore } from './blocks.ts';
 import { buildFunction } from './build-function.ts';
 import { Builder } from './builder.ts';
 import type { Callable } from './callable.ts';
 import { type ContextLayout, Emitter } from './emitter.ts';
-import { checkParameters, emitInvoke, type FuncReturn, resultBytes } from './func.ts';
+import { Exited } from './exited.ts';
+import { checkParameters, emitInvoke, functionCore, type FuncReturn, operandOf, resultBytes } from './func.ts';
 import type { ContextValue } from './helper-arguments.ts';
-import { Int, operandFor, UNKNOWN, type Width } from './int.ts';
+import { type GivenFor, isKind, type Kind, valueIn, type ValueOf } from './kind.ts';
 import { addressRegister, memoryAt } from './memory.ts';
 import { Packet } from './packet.ts';
 import { isViewOf, memoryOf, type View, viewOf } from './view.ts';
 
-/** What a global function can take: a number, memory that holds a struct, or the packet. */
-export type GlobalParameter = Width | Struct | 'packet';
+/** What a global function can take: a number, a member of an enum, memory that holds a struct, or the packet. */
+export type GlobalParameter = Kind | Struct | 'packet';
 
-type ValueOf<P, R> = P extends Width ? Int<P> : P extends Struct<infer F> ? View<F> : Packet<R>;
-type ArgumentOf<P> = P extends Width ? Int<P> | number | bigint : P extends Struct<infer F> ? View<F> : ContextValue;
-type ValuesOf<P extends readonly GlobalParameter[], R> = { readonly [Index in keyof P]: ValueOf<P[Index], R> };
+type Inside<P, R> = P extends Kind ? ValueOf<P> : P extends Struct<infer F> ? View<F> : Packet<R>;
+type ArgumentOf<P> = P extends Kind ? GivenFor<P> : P extends Struct<infer F> ? View<F> : ContextValue;
+type ValuesOf<P extends readonly GlobalParameter[], R> = { readonly [Index in keyof P]: Inside<P[Index], R> };
 export type GlobalArguments<P extends readonly GlobalParameter[]> = {
   readonly [Index in keyof P]: ArgumentOf<P[Index]>;
 };
@@ -28,40 +29,38 @@ export type GlobalArguments<P extends readonly GlobalParameter[]> = {
 /** A BPF function that the verifier checks once, by its signature, however many paths lead to it. */
 export type GlobalFunc<
   P extends readonly GlobalParameter[] = readonly GlobalParameter[],
-  W extends Width = Width,
-> = Callable<GlobalArguments<P>, W>;
+  K extends Kind = Kind,
+> = Callable<GlobalArguments<P>, K>;
 
 const signatureOf = (param: GlobalParameter, layout: ContextLayout): ParameterType => {
   if (param === 'packet') return { context: layout.type };
-  return typeof param === 'number' ? 'number' : param;
+  return isKind(param) ? 'number' : param;
 };
 
 /**
  * Defines a BPF function with global linkage: the verifier walks it once, knowing nothing of its arguments but their kinds, and takes its result
- * for any number; a `func` it walks anew on every path that calls it. Up to five parameters: numbers, memory (which is a struct of the caller's frame, of
+ * for any number; a `func` it walks anew on every path that calls it. Up to five parameters: numbers, members of enums, memory (which is a struct of the caller's frame, of
  * a map or of the packet; the function may write to it), and the packet, whose cursor stands at the start of the frame. Linux 5.13 for memory.
  */
-export function globalFunc<const P extends readonly GlobalParameter[], const W extends Width>(
+export function globalFunc<const P extends readonly GlobalParameter[], const K extends Kind>(
   name: string,
   params: P,
-  result: W,
-  body: ($: Builder<Int<W> | number>, ...args: ValuesOf<P, Int<W> | number>) => FuncReturn<W>,
-): GlobalFunc<P, W> {
+  result: K,
+  body: ($: Builder<GivenFor<K>>, ...args: ValuesOf<P, GivenFor<K>>) => FuncReturn<K>,
+): GlobalFunc<P, K> {
   checkParameters(name, params);
-  const fn: GlobalFunc<P, W> = {
+  const fn: GlobalFunc<P, K> = {
     name,
     call: (emitter, args) => {
       const { context } = emitter;
       buildFunction(emitter, fn, () => {
         const parameters = params.map((param) => signatureOf(param, context.layout));
         const inner = new Emitter(name, { parameters, result: resultBytes(result), linkage: Linkage.GLOBAL }, context);
-        const core = new BuilderCore<Int<W> | number>(inner, (value) => {
-          inner.exit(operandFor(inner, result, value));
-        });
-        const values = params.map((param, index) => valueOf(core, param, inner.fn.params[index]!));
-        return { core, body: () => body(new Builder(core), ...(values as ValuesOf<P, Int<W> | number>)) };
+        const core = functionCore(inner, result);
+        const values = params.map((param, index) => insideOf(core, param, inner.fn.params[index]!));
+        return { core, body: () => body(new Builder(core), ...(values as ValuesOf<P, GivenFor<K>>)) };
       });
-      const operands = params.map((param, index) => operandOf(emitter, name, param, args[index]));
+      const operands = params.map((param, index) => argumentOf(emitter, name, param, args[index]));
       return emitInvoke(emitter, name, operands, result);
     },
   };
@@ -69,33 +68,29 @@ export function globalFunc<const P extends readonly GlobalParameter[], const W e
 }
 
 /** What the function has of a parameter. */
-function valueOf<W extends Width>(
-  core: BuilderCore<Int<W> | number>,
-  param: GlobalParameter,
-  register: number,
-): unknown {
+function insideOf<R>(core: BuilderCore<R>, param: GlobalParameter, register: number): unknown {
   if (param === 'packet') return new Packet(core, register);
   const { emitter } = core;
-  if (typeof param === 'number') return new Int(emitter, param, register, UNKNOWN);
+  if (isKind(param)) return valueIn(emitter, param, register);
   refuseNull(core, register);
   return viewOf(memoryAt(emitter, register, param.name), param);
 }
 
 /** What the caller hands over for a parameter. */
-function operandOf(emitter: Emitter, name: string, param: GlobalParameter, value: unknown): Operand {
+function argumentOf(emitter: Emitter, name: string, param: GlobalParameter, value: unknown): Operand {
   if (param === 'packet') return (value as ContextValue).context;
-  if (typeof param === 'number') return operandFor(emitter, param, value as Int | number);
+  if (isKind(param)) return operandOf(emitter, param, value);
   if (isViewOf(param, value)) return addressRegister(memoryOf(value));
   throw new DslError(`call ${name}: it takes a view of struct ${param.name}, and of no other`, new CallSite().location);
 }
 
 /** The verifier takes every pointer of a global function for one that may be null; nobody who calls it here gives such. */
-function refuseNull<W extends Width>(core: BuilderCore<Int<W> | number>, pointer: number): void {
+function refuseNull<R>(core: BuilderCore<R>, pointer: number): void {
+  const { emitter } = core;
   const test = { kind: 'compare', compare: 'ne', width: 64, a: pointer, b: 0n } as const;
-  core.either(
-    test,
-    () => {},
-    () => 0,
-    { openThen: true },
-  );
+  const leave = (): Exited => {
+    emitter.exit(0n);
+    return new Exited();
+  };
+  core.either(test, () => {}, leave, { openThen: true });
 }

@@ -2,23 +2,13 @@ import { DslError } from '../errors.ts';
 import { CallSite } from '../source-location.ts';
 import { BuilderCore } from './blocks.ts';
 import type { Emitter } from './emitter.ts';
-import { EnumMember, EnumType, EnumValue } from './enum.ts';
 import type { Exited } from './exited.ts';
-import { Int, operandFor, type Width } from './int.ts';
+import { Int, operandFor } from './int.ts';
 import { Join } from './join.ts';
-
-/** One value of an inline: a number of so many bits, or a member of an enum. */
-export type Kind = Width | EnumType;
+import { type AnyGiven, asKind, type GivenFor, isKind, type Kind, numberOf, type ValueOf, widthOf } from './kind.ts';
 
 /** What an inline gives: one value, or a record of values. */
 export type Shape = Kind | { readonly [name: string]: Kind };
-
-type ValueOf<K> = K extends Width ? Int<K> : K extends EnumType<infer N> ? EnumValue<N> : never;
-type GivenFor<K> = K extends Width
-  ? Int<K> | number | bigint
-  : K extends EnumType<infer N>
-    ? EnumValue<N> | EnumMember<N>
-    : never;
 
 /** The result of an inline of this shape. */
 export type Shaped<S extends Shape> = S extends Kind ? ValueOf<S> : { readonly [Name in keyof S]: ValueOf<S[Name]> };
@@ -46,19 +36,12 @@ export function emitInline<S extends Shape>(
     }
   });
   const values = join.close() as Int[];
-  const result = (kind: Kind, index: number): Int | EnumValue => {
-    const number = values[index] ?? new Int(emitter, widthOf(kind), 0n);
-    return typeof kind === 'number' ? number : kind.of(number as Int<32>);
-  };
+  const result = (kind: Kind, index: number): ValueOf<Kind> =>
+    asKind(kind, values[index] ?? new Int(emitter, widthOf(kind), 0n));
   if (isKind(shape)) return result(shape, 0) as Shaped<S>;
   const entries = Object.entries(shape).map(([name, kind], index) => [name, result(kind, index)]);
   return Object.fromEntries(entries) as Shaped<S>;
 }
-
-const isKind = (shape: Shape): shape is Kind => typeof shape === 'number' || shape instanceof EnumType;
-const widthOf = (kind: Kind): Width => (typeof kind === 'number' ? kind : 32);
-
-type AnyGiven = Int | number | bigint | EnumValue | EnumMember;
 
 function valuesOf<S extends Shape>(emitter: Emitter, shape: S, given: Given<S>): Int[] {
   if (isKind(shape)) return [valueOf(emitter, shape, given as AnyGiven)];
@@ -69,8 +52,7 @@ function valuesOf<S extends Shape>(emitter: Emitter, shape: S, given: Given<S>):
 
 function valueOf(emitter: Emitter, kind: Kind, given: AnyGiven): Int {
   const width = widthOf(kind);
-  if (given instanceof EnumMember) return new Int(emitter, width, BigInt(given.number));
-  const number = given instanceof EnumValue ? given.u32() : given;
+  const number = numberOf(given);
   if (!(number instanceof Int)) return new Int(emitter, width, operandFor(emitter, width, number));
   if (number.width === width) return number;
   throw new DslError(
