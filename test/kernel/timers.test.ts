@@ -1,5 +1,22 @@
 import { expect, it, vi } from 'vitest';
-import { arrayMap, hashMap, Program, struct, timer, u32, u64, UpdateFlag, XDP, xdp } from '../../src/ebpf/index.ts';
+import {
+  array,
+  arrayMap,
+  compile,
+  func,
+  type Func,
+  hashMap,
+  Program,
+  type ProgramSpec,
+  struct,
+  timer,
+  u32,
+  u64,
+  u8,
+  UpdateFlag,
+  XDP,
+  xdp,
+} from '../../src/ebpf/index.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 
 const Session = struct('session', { timer, fired: u64, limit: u64 });
@@ -44,5 +61,31 @@ describeAsRoot('timers', () => {
     );
     expect(program.testRun({ data }).verdict).toBe(10);
     expect(program.map(one).lookup(0)).toEqual({ fired: 0n, limit: 0n });
+  });
+
+  it('have a stack of their own for what they run', () => {
+    const one = arrayMap('one', { value: Session, maxEntries: 1 });
+    const Large = struct('large', { bytes: array(u8, 320) });
+    /** A function that needs 320 bytes, and what it calls. */
+    const needing = (name: string, then?: Func<readonly [32], 32>): Func<readonly [32], 32> =>
+      func(name, [32], 32, (inner, value) => {
+        inner.call('trace_printk', inner.stack(Large), 8);
+        return then ? inner.invoke(then, value) : value;
+      });
+    const starting = (fired: Func<readonly [32], 32>): ProgramSpec =>
+      xdp('stacks', ($) => {
+        $.call('trace_printk', $.stack(Large), 8);
+        $.startTimer(one, $.at(one, 0), HOUR, (inner) => {
+          inner.invoke(fired, 1);
+        });
+        return XDP.PASS;
+      });
+    for (const backend of ['optimizing', 'naive'] as const) {
+      using program = Program.load(starting(needing('a')), { backend });
+      expect(program.testRun({ data }).verdict).toBe(XDP.PASS.code);
+    }
+    expect(() => compile(starting(needing('a', needing('b'))))).toThrow(
+      /the frames of timer_1 \(32\), a \(320\) and b \(320\), which call one another, need 672 bytes together/,
+    );
   });
 });

@@ -41,6 +41,8 @@ interface Callback<R> {
   /** What its name begins with. */
   readonly kind: string;
   readonly parameters: readonly ParameterType[];
+  /** Whether the kernel calls it later, from elsewhere. */
+  readonly ownStack?: boolean;
   /** What the kernel is given for a value that the body returned. */
   readonly code: (value: R) => bigint;
   /** Where it comes to its end, the kernel is given 0. */
@@ -49,13 +51,14 @@ interface Callback<R> {
 
 /** Builds a function for the kernel to call, and gives its address. Nothing of the functions around it can be used in it. */
 export function callbackAddress<R>(caller: Emitter, callback: Callback<R>): Operand {
-  const { kind, parameters, code, body } = callback;
+  const { kind, parameters, ownStack = false, code, body } = callback;
   const { functions } = caller.context;
   let number = 1;
   while (functions.has(`${kind}_${String(number)}`)) number++;
   const fn = { name: `${kind}_${String(number)}` };
   buildFunction(caller, fn, () => {
-    const emitter = new Emitter(fn.name, { parameters, result: 4, linkage: Linkage.STATIC }, caller.context);
+    const signature = { parameters, result: 4, linkage: Linkage.STATIC } as const;
+    const emitter = new Emitter(fn.name, signature, caller.context, { ownStack });
     const core = new BuilderCore<R>(emitter, (value) => {
       emitter.exit(code(value));
     });

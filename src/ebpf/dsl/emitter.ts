@@ -94,11 +94,11 @@ export class Emitter {
   /** The author's line that is being emitted, where it was looked for already: finding it costs more than all else that emitting does. */
   #line: CallSite | undefined;
 
-  constructor(name: string, signature: Signature, context: ProgramContext) {
+  constructor(name: string, signature: Signature, context: ProgramContext, { ownStack = false } = {}) {
     this.context = context;
     const params = signature.parameters.map((_, index) => FIRST_VREG + index);
     const nextVReg = FIRST_VREG + params.length;
-    this.fn = { name, params, signature, site: new CallSite(), blocks: [], frame: [], nextVReg };
+    this.fn = { name, params, signature, site: new CallSite(), ownStack, blocks: [], frame: [], nextVReg };
     this.#scope = { parent: undefined, emitter: this, open: true };
     this.#current = this.block();
     this.fn.blocks.push(this.#current);

@@ -50,6 +50,7 @@ export function emitStartTimer<K extends Type, V extends Type>(
     const callback = callbackAddress<0>(emitter, {
       kind: 'timer',
       parameters: [{ context: 'any' }, { context: 'any' }, { context: 'any' }],
+      ownStack: true,
       code: () => 0n,
       body: (core, [_map, key, entry]) => body(core, entryAt(core.emitter, map, key!, entry!)),
     });

@@ -147,6 +147,7 @@ it('ends on copies that only name each other, where no path comes', () => {
     params: [16],
     signature: { parameters: ['number'], result: 8, linkage: Linkage.STATIC },
     site,
+    ownStack: false,
     frame: [],
     nextVReg: 19,
     blocks: [

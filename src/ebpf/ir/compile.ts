@@ -93,7 +93,8 @@ export function compileFunctions(
       if (callee && !waiting.includes(callee)) waiting.push(callee);
     }
   }
-  checkCallChains(frames.get(functions[0]!.name)!, frames);
+  const ownStacks = new Set(waiting.filter((fn) => fn.ownStack).map((fn) => fn.name));
+  checkCallChains(frames.get(functions[0]!.name)!, frames, ownStacks);
   return { insns, functions: compiled };
 }
 

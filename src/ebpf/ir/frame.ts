@@ -63,26 +63,32 @@ export function placeSlots(fn: MachineFunction): { readonly offsets: readonly nu
 const counted = ({ size }: Frame): number => Math.max(1, Math.ceil(size / GRANULE)) * GRANULE;
 const bytesOf = (chain: readonly Frame[]): number => chain.reduce((sum, frame) => sum + counted(frame), 0);
 
-/** Checks the frames of functions that call one another, of which `main` is the first. @throws DslError for those that need too much together. */
-export function checkCallChains(main: Frame, frames: ReadonlyMap<string, Frame>): void {
+/**
+ * Checks the frames of functions that call one another: those below the main function, and those below each function that has a stack of its own.
+ * @throws DslError for those that need too much together.
+ */
+export function checkCallChains(main: Frame, frames: ReadonlyMap<string, Frame>, ownStacks: ReadonlySet<string>): void {
   const deepest = new Map<Frame, readonly Frame[]>();
   const deepestFrom = (frame: Frame): readonly Frame[] => {
     const known = deepest.get(frame);
     if (known) return known;
-    const below = [...frame.callees].map((name) => deepestFrom(frames.get(name)!));
+    const callees = [...frame.callees].filter((name) => !ownStacks.has(name));
+    const below = callees.map((name) => deepestFrom(frames.get(name)!));
     const chain = [frame, ...(below.toSorted((a, b) => bytesOf(b) - bytesOf(a))[0] ?? [])];
     deepest.set(frame, chain);
     return chain;
   };
-  const chain = deepestFrom(main);
-  const bytes = bytesOf(chain);
-  if (bytes <= MAX_FRAME) return;
-  const names = chain.map((frame) => `${frame.name} (${String(counted(frame))})`);
-  throw tooLarge(
-    `compile program ${main.name}: the frames of ${names.slice(0, -1).join(', ')} and ${names.at(-1)!}, which call one another, need ${String(bytes)} bytes together`,
-    'keep fewer values alive across calls, large ones in a map, or call the functions one after the other',
-    chain,
-  );
+  for (const first of [main, ...[...ownStacks].map((name) => frames.get(name)!)]) {
+    const chain = deepestFrom(first);
+    const bytes = bytesOf(chain);
+    if (bytes <= MAX_FRAME) continue;
+    const names = chain.map((frame) => `${frame.name} (${String(counted(frame))})`);
+    throw tooLarge(
+      `compile program ${main.name}: the frames of ${names.slice(0, -1).join(', ')} and ${names.at(-1)!}, which call one another, need ${String(bytes)} bytes together`,
+      'keep fewer values alive across calls, large ones in a map, or call the functions one after the other',
+      chain,
+    );
+  }
 }
 
 /** The error for frames that are too large, at the line of their largest slot. */

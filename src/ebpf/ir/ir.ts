@@ -100,6 +100,8 @@ export interface IrFunction {
   readonly params: readonly VReg[];
   readonly signature: Signature;
   readonly site: CallSite;
+  /** Whether the kernel runs it later, on a stack of its own and not on that of the function that hands it over: a timer's callback. */
+  readonly ownStack: boolean;
   /** In the order of the text; the first is the entry. */
   blocks: Block[];
   /** Sizes in bytes of the frame slots, by number. */
