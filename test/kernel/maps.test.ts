@@ -199,7 +199,7 @@ describeAsRoot('maps', () => {
     expect(leakedDescriptors().join()).toMatch(/create map leaked[\s\S]*maps\.test\.ts/);
     map[Symbol.dispose]();
     expect(leakedDescriptors()).toEqual([]);
-    expect(() => map.fd).toThrow(/has been closed/);
+    expect(() => map.fd).toThrow(/^use a closed descriptor \(it was opened to create map \w+\)/);
   });
 
   it('names what makes no sense when it is defined', () => {

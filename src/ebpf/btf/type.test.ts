@@ -52,5 +52,13 @@ it('refuses what does not fit', () => {
   const pair = struct('pair', { a: array(u8, 2), b: array(u8, 2) });
   expect(() => encodeValue(pair, { a: [1, 2, 3, 4], b: [5, 6] })).toThrow(/4 elements given, 2 needed/);
   expect(() => encodeValue(array(u8, 2), [1])).toThrow(/1 elements given, 2 needed/);
+  expect(() => encodeValue(Inner, { a: 300, b: new Uint8Array(3) })).toThrow(/^encode inner\.a: 300 is not between/);
+  expect(() =>
+    encodeValue(struct('outer', { x: u8, list: array(Inner, 1) }), { x: 1, list: [{ a: 1 } as never] }),
+  ).toThrow(/^encode outer\.list\.0\.b: 0 bytes given, 3 needed/);
+  expect(() => encodeValue(struct('lone', { count: u64 }), {} as never)).toThrow(
+    /^encode lone\.count: it is missing; give a whole number/,
+  );
+  expect(() => encodeValue(Inner, undefined as never)).toThrow(/^encode inner: give an object with all fields/);
   expect(() => encodeValue(bytes(4), new Uint8Array(3))).toThrow(/3 bytes given, 4 needed/);
 });

@@ -177,11 +177,21 @@ export function struct<const F extends Fields>(name: string, fields: F): Struct<
   return Object.freeze({ kind: 'struct', name, fields, offsets: offsets as { [K in keyof F]: number }, size });
 }
 
-function writeScalar(name: ScalarName, value: number | bigint, out: Buffer, at: number): void {
+/** A value that is none of its type. */
+class Misfit extends Error {
+  /** The fields and elements that lead to it, outermost first. */
+  readonly path: string[] = [];
+}
+
+function writeScalar(name: ScalarName, value: unknown, out: Buffer, at: number): void {
   const bits = SCALARS[name] * 8;
+  if (value === undefined) throw new Misfit('it is missing; give a whole number');
+  if (typeof value !== 'number' && typeof value !== 'bigint')
+    throw new Misfit(`a value of type ${typeof value} is given; give a whole number`);
+  if (typeof value === 'number' && !Number.isInteger(value)) throw new Misfit(`${String(value)} is not a whole number`);
   const raw = BigInt(value);
   if (raw < 0n || BigInt.asUintN(bits, raw) !== raw) {
-    throw new RangeError(`encode ${name}: ${String(value)} is not between 0 and 2^${String(bits)}-1`);
+    throw new Misfit(`${String(value)} is not between 0 and 2^${String(bits)}-1`);
   }
   switch (name) {
     case 'u8':
@@ -227,30 +237,44 @@ export const dataFields = (type: Pick<Struct, 'fields'>): [string, Type][] =>
 function write(type: Type, value: unknown, out: Buffer, at: number): void {
   switch (type.kind) {
     case 'scalar':
-      return writeScalar(type.name, value as number | bigint, out, at);
+      return writeScalar(type.name, value, out, at);
     case 'bytes': {
-      const raw = value as Uint8Array;
-      if (raw.length !== type.size) {
-        throw new RangeError(`encode bytes: ${String(raw.length)} bytes given, ${String(type.size)} needed`);
-      }
+      const raw = value as Uint8Array | undefined;
+      if (raw?.length !== type.size)
+        throw new Misfit(`${String(raw?.length ?? 0)} bytes given, ${String(type.size)} needed`);
       return out.set(raw, at);
     }
     case 'array': {
-      const elements = value as readonly unknown[];
-      if (elements.length !== type.length) {
-        throw new RangeError(`encode array: ${String(elements.length)} elements given, ${String(type.length)} needed`);
+      const elements = value as readonly unknown[] | undefined;
+      if (elements?.length !== type.length)
+        throw new Misfit(`${String(elements?.length ?? 0)} elements given, ${String(type.length)} needed`);
+      for (const [index, element] of elements.entries()) {
+        try {
+          write(type.element, element, out, at + index * type.element.size);
+        } catch (error) {
+          throw inside(String(index), error);
+        }
       }
-      return elements.forEach((element, index) => {
-        write(type.element, element, out, at + index * type.element.size);
-      });
+      return;
     }
     case 'struct':
+      if (typeof value !== 'object' || value === null) throw new Misfit('give an object with all fields');
       for (const [field, fieldType] of dataFields(type)) {
-        write(fieldType, (value as Record<string, unknown>)[field], out, at + type.offsets[field]!);
+        try {
+          write(fieldType, (value as Record<string, unknown>)[field], out, at + type.offsets[field]!);
+        } catch (error) {
+          throw inside(field, error);
+        }
       }
       return;
     case 'opaque':
   }
+}
+
+/** An error in a part of a value: a misfit takes the part's name along. */
+function inside(part: string, error: unknown): unknown {
+  if (error instanceof Misfit) error.path.unshift(part);
+  return error;
 }
 
 function read(type: Type, from: Buffer, at: number): unknown {
@@ -272,10 +296,16 @@ function read(type: Type, from: Buffer, at: number): unknown {
   }
 }
 
-/** The bytes of a value in memory. @throws RangeError when a number does not fit its field. */
+/** The bytes of a value in memory. @throws RangeError that names the field whose value is missing or does not fit. */
 export function encodeValue<T extends Type>(type: T, value: Infer<T>): Buffer {
   const out = Buffer.alloc(type.size);
-  write(type, value, out, 0);
+  try {
+    write(type, value, out, 0);
+  } catch (error) {
+    if (!(error instanceof Misfit)) throw error;
+    const whole = 'name' in type ? type.name : type.kind;
+    throw new RangeError(`encode ${[whole, ...error.path].join('.')}: ${error.message}`, { cause: error });
+  }
   return out;
 }
 

@@ -360,6 +360,11 @@ export class Builder<R> {
    * helper returns, a negative errno where it fails.
    */
   call<Name extends HelperName>(name: Name, ...args: HelperArguments<Name>): Int<64> {
+    if (!(name in helpers)) {
+      const short = (name as string).replace(/^bpf_/, '');
+      const advice = short in helpers ? `write ${short}, without bpf_` : 'take one of linux/bpf.h, without bpf_';
+      throw new DslError(`call ${name}: no helper has this name; ${advice}`, new CallSite().location);
+    }
     const { id, args: kinds, returns } = helpers[name];
     if (returns === 'pointer') {
       throw new DslError(`call ${name}: it returns a pointer; use the method made for it`, new CallSite().location);

@@ -46,6 +46,22 @@ type Body = ($: XdpBuilder, packet: XdpPacket) => unknown;
 /** What is written wrongly, the words of the reason, the program. */
 const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
   [
+    'a helper that the kernel does not have',
+    /call nope: no helper has this name; /,
+    ($) => Reflect.apply($.call, $, ['nope']),
+  ],
+  [
+    'a helper by its whole name',
+    /call bpf_ktime_get_ns: no helper has this name; write ktime_get_ns, without bpf_/,
+    ($) => Reflect.apply($.call, $, ['bpf_ktime_get_ns']),
+  ],
+  ['no number', /use a value of type undefined: a number is needed/, ($) => $.u32(1).add(undefined as never)],
+  [
+    'no value for a map',
+    /set pairs key: give an object of its fields, or a view/,
+    ($) => $.update(pairs, undefined as never, 1),
+  ],
+  [
     'an element before the first of an array',
     /use lists\.items: the index -1 is not a whole number from 0 on/,
     ($) => $.at(lists, 0).items.at(-1),

@@ -26,6 +26,12 @@ function literal(width: Width, value: number | bigint): bigint {
       new CallSite().location,
     );
   }
+  if (typeof value !== 'number' && typeof value !== 'bigint') {
+    throw new DslError(
+      `use a value of type ${typeof value}: a number is needed; give an Int, a number or a bigint`,
+      new CallSite().location,
+    );
+  }
   const wide = BigInt(value);
   if (wide > mask(width) || wide < -(1n << BigInt(width - 1))) {
     throw new DslError(`use number ${String(value)}: it does not fit ${String(width)} bits`, new CallSite().location);

@@ -170,7 +170,9 @@ export function writeType(memory: Memory, type: Type, value: unknown): void {
     case 'bytes':
       return storeBytes(memory, type.size, value as BytesValue | Uint8Array);
     case 'struct':
-      for (const [field, given] of partsOf(type, value as object)) {
+      if (typeof value !== 'object' || value === null)
+        throw new DslError(`set ${memory.name}: give an object of its fields, or a view`, new CallSite().location);
+      for (const [field, given] of partsOf(type, value)) {
         const fieldType = type.fields[field];
         if (!fieldType) throw new DslError(`set ${memory.name}: it has no field ${field}`, new CallSite().location);
         if (given === undefined) continue;

@@ -190,7 +190,7 @@ export function verifierVisits(spec: ProgramSpec): Uint32Array {
     const buffer = Buffer.alloc(EVERY_STEP.size - 1);
     const result = loadOnce(spec, insns, { ...programInfo(code), lines: Buffer.alloc(0) }, { ...EVERY_STEP, buffer });
     if (!result.ok) throw commandError('PROG_LOAD', `count the verifier's steps in program ${spec.name}`, result.errno);
-    new Descriptor(result.value, spec.name)[Symbol.dispose]();
+    new Descriptor(result.value, `load program ${spec.name}`)[Symbol.dispose]();
     return countVisits(written(buffer), insns.length / 8);
   } finally {
     for (const map of made) map[Symbol.dispose]();

@@ -139,7 +139,10 @@ export class RingBuffer implements Disposable {
 
   /** Memory that is no longer mapped would end the process. */
   #checkOpen(): void {
-    if (this.#closed) throw new Error(`read ring buffer ${this.#map.spec.name}: it has been closed`);
+    if (this.#closed)
+      throw new Error(
+        `read ring buffer ${this.#map.spec.name}: it has been closed; stop reading before it is disposed of`,
+      );
   }
 
   #wake: (() => void) | undefined;

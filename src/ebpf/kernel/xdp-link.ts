@@ -139,7 +139,7 @@ function tryAttach(program: Program, index: number, mode: XdpMode): Descriptor |
     flags: MODE_FLAGS[mode],
   });
   const result = tryCommand('LINK_CREATE', attributes);
-  return result.ok ? new Descriptor(result.value, `XDP link on interface ${String(index)}`) : result.errno;
+  return result.ok ? new Descriptor(result.value, `attach XDP to interface ${String(index)}`) : result.errno;
 }
 
 function attachIn(program: Program, index: number, name: string, mode: XdpMode): Descriptor {

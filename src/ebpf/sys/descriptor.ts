@@ -3,7 +3,7 @@ import { close } from './libc.ts';
 const openDescriptors = new Map<Descriptor, string>();
 let traced = false;
 
-/** From now on each descriptor remembers who opened it. For tests: formatting stacks is dear. */
+/** From now on each descriptor remembers who opened it. For tests: formatting stacks is expensive. */
 export function traceDescriptors(): void {
   traced = true;
 }
@@ -15,7 +15,7 @@ export function leakedDescriptors(): string[] {
   );
 }
 
-/** A file descriptor that is closed once, by `dispose` or `using`. */
+/** A file descriptor that is closed once, by `dispose` or `using`. `what` says what it was opened to do: `create map sources`. */
 export class Descriptor implements Disposable {
   readonly #fd: number;
   readonly what: string;
@@ -28,7 +28,10 @@ export class Descriptor implements Disposable {
   }
 
   get fd(): number {
-    if (!this.#open) throw new Error(`use ${this.what}: it has been closed`);
+    if (!this.#open)
+      throw new Error(
+        `use a closed descriptor (it was opened to ${this.what}): keep it, and the program that a map belongs to, open until the last use`,
+      );
     return this.#fd;
   }
 
