@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSyn
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { resolvePolicy } from '../policy/policy.ts';
 import { PolicyError } from '../policy/policy-error.ts';
@@ -61,6 +62,19 @@ it.each([
   '\0',
 ])('refuses %j', (name) => {
   expect(() => readRegularFile(name, FileLimit.CAPTURE)).toThrow(FileError);
+});
+
+it.each([
+  ['list.gz', gzipSync('10.0.0.0/8\n'), /^read .*list\.gz: it is compressed with gzip; unpack it first \(gunzip\)$/],
+  ['list.txt', Buffer.from('\ufeff10.0.0.0/8\n', 'utf16le'), /^read .*list\.txt: it is UTF-16; save it as UTF-8$/],
+  [
+    'big.txt',
+    Buffer.from('\ufeff10.0.0.0/8\n', 'utf16le').swap16(),
+    /^read .*big\.txt: it is UTF-16; save it as UTF-8$/,
+  ],
+])('says what to do with %s', (name, bytes, message) => {
+  writeFileSync(path(name), bytes);
+  expect(() => readRegularFile(path(name), FileLimit.LIST)).toThrow(message);
 });
 
 it('reads what is a file', () => {

@@ -13,6 +13,13 @@ export class FileError extends Error {
   }
 }
 
+/** What a file is that begins with these bytes, and what to do with it. */
+const FOREIGN = [
+  { first: [0x1f, 0x8b], says: 'it is compressed with gzip; unpack it first (gunzip)' },
+  { first: [0xff, 0xfe], says: 'it is UTF-16; save it as UTF-8' },
+  { first: [0xfe, 0xff], says: 'it is UTF-16; save it as UTF-8' },
+] as const;
+
 function systemReason(error: unknown): string {
   const { code = '', message } = error as NodeJS.ErrnoException;
   const known: Record<string, string> = {
@@ -30,7 +37,7 @@ function systemReason(error: unknown): string {
 
 /**
  * The bytes of a regular file, in one piece. Never waits: pipes, sockets and devices are not opened. Refused as well is what has other bytes than
- * its size says: files of /proc, and a file that is being written. @throws FileError in one line.
+ * its size says (files of /proc, a file that is being written), and what is compressed or UTF-16. @throws FileError in one line.
  */
 export function readRegularFile(path: string, limit: number): Buffer {
   let descriptor: number | undefined;
@@ -54,6 +61,8 @@ export function readRegularFile(path: string, limit: number): Buffer {
         path,
         'its size does not match its contents: it changed while it was read, or is not on a disk',
       );
+    const foreign = FOREIGN.find(({ first }) => first.every((byte, index) => index < filled && bytes[index] === byte));
+    if (foreign) throw new FileError(path, foreign.says);
     return bytes.subarray(0, filled);
   } catch (error) {
     if (error instanceof FileError) throw error;

@@ -57,6 +57,13 @@ it.each([
   expect(error).toMatchObject({ line: 2, column });
 });
 
+it.each(['10.0.0.0/8,', '10.0.0.0/8, 10.1.0.0/16', '10.0.0.0/8,10.1.0.0/16'])(
+  'says what to do with commas: %j',
+  (text) => {
+    expect(() => read(text)).toThrow(/^"10\.0\.0\.0\/8,.*" has a comma; write one network a line$/);
+  },
+);
+
 it('shows a huge or hostile line in a short message without control characters', () => {
   for (const text of ['x'.repeat(9_000_000), '10.0.0.0/8 \x1b[2Jgone', `1.2.3.4/${'1'.repeat(1e6)}`, ':'.repeat(1e6)]) {
     const message = (() => {

@@ -115,7 +115,11 @@ export function readNetworks(text: string, list: NetworkList): void {
         try {
           addNetwork(list, text.slice(first, last));
         } catch (error) {
-          throw new NetworkListError(line, first - start + 1, (error as Error).message, { cause: error });
+          const word = text.slice(first, last);
+          const reason = word.includes(',')
+            ? `${quote(word)} has a comma; write one network a line`
+            : (error as Error).message;
+          throw new NetworkListError(line, first - start + 1, reason, { cause: error });
         }
       } else list.v4.push(packed);
     }

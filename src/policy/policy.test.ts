@@ -33,7 +33,13 @@ it('reads counts, durations and ports', () => {
     { first: 443, last: 443 },
     { first: 8000, last: 8100 },
   ]);
-  expect(() => parsePorts('80,http', '--port')).toThrow(/"http" is not a whole number from 1 to 65535/);
+  expect(() => parsePorts('80,http', '--port')).toThrow(/"http" is not a port; write a number from 1 to 65535/);
+  for (const text of ['80,', ',80', '80,,443'])
+    expect(() => parsePorts(text, '--port')).toThrow(
+      /^--port: ".*" lacks a port beside a comma; write, for example, 80,443$/,
+    );
+  expect(() => parsePorts('80-', '--port')).toThrow(/"80-" is not a port/);
+  expect(() => parsePorts('80-90-99', '--port')).toThrow(/"80-90-99" is not a port/);
   expect(() => parsePorts('90-80', '--port')).toThrow(/lower port first/);
   expect(() => parseCount('1e3', '--count', 1, 9999)).toThrow(PolicyError);
 });
@@ -92,6 +98,49 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
   ['interfaces = ["eth0",\n "../../etc"]\n', /^p\.toml:2: interfaces\.1: .*no slash/],
   ['interfaces = [""]\n', /^p\.toml:1: interfaces\.0: /],
   ['x = \n', /^p\.toml:1: column 5: /],
+  [
+    '[limits]\nsource = "1/s"\n',
+    /^p\.toml:2: limits\.source: "1\/s" is not a table with the keys rate and burst; for example source = \{ rate = "1\/s", burst = 5 \}, or false for no limit$/,
+  ],
+  ['limits = 5\n', /^p\.toml:1: limits: 5 is not a table with the keys source, prefixes, service and verified$/],
+  [
+    '[limits]\nsource = { rate = "1/s", brust = 5 }\n',
+    /^p\.toml:2: limits\.source\.brust: unknown key; did you mean "burst"\?$/,
+  ],
+  [
+    '[limits.verified]\nrate = "1/s"\nbrust = 5\n',
+    /^p\.toml:3: limits\.verified\.brust: unknown key; did you mean "burst"\?$/,
+  ],
+  [
+    '[services]\nname = "web"\n',
+    /^p\.toml:1: services: \{"name":"web"\} is not an array; write \[\[services\]\] in place of \[services\], once for each$/,
+  ],
+  ['interfaces = "eth0"\n', /^p\.toml:1: interfaces: "eth0" is not an array; write interfaces = \["eth0"\]$/],
+  [
+    '[[services]]\nname = "a"\nports = "80, 443"\n',
+    /^p\.toml:3: services\.0\.ports: "80, 443" is not an array; write ports = \["80", "443"\]$/,
+  ],
+  [
+    '[[services]]\nname = "a"\nports = ["80,443"]\n',
+    /^p\.toml:3: services\.0\.ports\.0: "80,443" is more than one value; write each in quotes of its own: "80", "443"$/,
+  ],
+  [
+    '[lists]\nallow = ["10.0.0.0/8, ::1"]\n',
+    /^p\.toml:2: lists\.allow\.0: .* quotes of its own: "10\.0\.0\.0\/8", "::1"$/,
+  ],
+  [
+    '[challenge]\nmode = always\n',
+    /^p\.toml:2: column 8: always is not a value of TOML; put text in quotes: "always"$/,
+  ],
+  [
+    'management = [10.0.0.1/8]\n',
+    /^p\.toml:1: column \d+: 10\.0\.0\.1\/8 is not a value of TOML; put text in quotes: "10/,
+  ],
+  ['dry-run = yes\n', /^p\.toml:1: column 11: "yes" is not a value of TOML; write true or false$/],
+  [
+    '[[limits.prefixes]]\nfamily = 5\nbits = 24\nrate = "1/s"\nburst = 5\n',
+    /^p\.toml:2: limits\.prefixes\.0\.family: 5 is not allowed; use one of 4, 6$/,
+  ],
 ];
 
 it.each(MISTAKES)('says what is wrong with %j', (text, message) => {

@@ -151,7 +151,7 @@ function checkPrefixes(services: readonly Service[]): void {
 export function resolvePolicy(input: PolicyInput = {}): Policy {
   const result = policySchema.safeParse(input);
   if (!result.success) {
-    const { path, message } = explainIssue(result.error.issues[0]!, input);
+    const { path, message } = explainIssue(result.error.issues, input);
     throw new PolicyError(path, message);
   }
   const given = result.data;

@@ -1,5 +1,6 @@
 import { parse, stringify, TomlError } from 'smol-toml';
 import { formatCidr } from '../net/address.ts';
+import { printable, quote, shorten } from '../net/quote.ts';
 import { type Policy, resolvePolicy } from './policy.ts';
 import { lineOf } from './toml-lines.ts';
 import { sanityNames } from './sanity.ts';
@@ -15,7 +16,8 @@ export function readPolicy(text: string, file: string): { readonly input: Policy
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     const reason = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, '');
-    throw new PolicyError(`${file}:${String(error.line)}`, `column ${String(error.column)}: ${reason}`, {
+    const place = `column ${String(error.column)}: `;
+    throw new PolicyError(`${file}:${String(error.line)}`, place + (unquoted(error, text, reason) ?? reason), {
       cause: error,
     });
   }
@@ -24,6 +26,20 @@ export function readPolicy(text: string, file: string): { readonly input: Policy
   } catch (error) {
     throw located(error, text, file);
   }
+}
+
+/** What a parser says at a word that is none of TOML's values. */
+const NO_VALUE = new Set(['invalid value', 'illegal character in numeric literal']);
+
+/** What is wrong with text that lacks its quotes; undefined for other mistakes. */
+function unquoted({ line, column }: TomlError, text: string, reason: string): string | undefined {
+  if (!NO_VALUE.has(reason)) return undefined;
+  const written = text.split('\n')[line - 1] ?? '';
+  const start = /[^\s,=[\]{}#"']*$/.exec(written.slice(0, column - 1))![0];
+  const word = start + /^[^\s,=[\]{}#"']*/.exec(written.slice(column - 1))![0];
+  if (word === '') return undefined;
+  if (/^(yes|no|on|off|true|false)$/i.test(word)) return `${quote(word)} is not a value of TOML; write true or false`;
+  return `${printable(shorten(word))} is not a value of TOML; put text in quotes: ${quote(word)}`;
 }
 
 /** A mistake in a policy with file and line; other errors as they are. */

@@ -64,9 +64,14 @@ export function parseCount(text: string, path: string, lowest: number, highest: 
 
 /** Reads `80` or `8000-8100`. */
 export function parsePortRange(text: string, path: string): PortRange {
-  const [first = '', last = first, ...rest] = text.split('-').map((part) => part.trim());
-  const range = { first: parseCount(first, path, 1, 65_535), last: parseCount(last, path, 1, 65_535) };
-  if (rest.length > 0 || range.first > range.last) {
+  const [, first, last = first] = /^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$/.exec(text) ?? [];
+  if (first === undefined)
+    throw new PolicyError(
+      path,
+      `${quote(text)} is not a port; write a number from 1 to 65535, or a range such as 8000-8100`,
+    );
+  const range = { first: parseCount(first, path, 1, 65_535), last: parseCount(last!, path, 1, 65_535) };
+  if (range.first > range.last) {
     throw new PolicyError(
       path,
       `${quote(text)} is not a port range; write the lower port first, for example 8000-8100`,
@@ -77,7 +82,10 @@ export function parsePortRange(text: string, path: string): PortRange {
 
 /** Reads `80,443,8000-8100`. */
 export function parsePorts(text: string, path: string): PortRange[] {
-  return text.split(',').map((part) => parsePortRange(part.trim(), path));
+  const parts = text.split(',').map((part) => part.trim());
+  if (parts.includes(''))
+    throw new PolicyError(path, `${quote(text)} lacks a port beside a comma; write, for example, 80,443`);
+  return parts.map((part) => parsePortRange(part, path));
 }
 
 export function formatPorts(ranges: readonly PortRange[]): string {
