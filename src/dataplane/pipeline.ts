@@ -13,7 +13,7 @@ import {
 import type { Policy } from '../policy/policy.ts';
 import { acceptProgram } from './accept.ts';
 import { type Common, Context } from './context.ts';
-import type { Challenger } from './cookie/challenger.ts';
+import { type Challenger, type Form, formsIn } from './cookie/challenger.ts';
 import { Address } from './frame/address.ts';
 import { byFamily, parseLink, type ParseReason, parseSegment, type Segment } from './frame/parse.ts';
 import { type ListCapacity, type MapContents, type MapGroup, type MapsOf, type Settings, SMALL_LISTS } from './maps.ts';
@@ -81,6 +81,8 @@ export interface Protection {
   /** The half of the form `assign` that works in traffic control. */
   readonly accept: ProgramSpec | undefined;
   readonly challenger: Challenger | undefined;
+  /** The forms of challenge that the programs hold. */
+  readonly forms: readonly Form[];
   readonly maps: ProtectionMaps;
   /** The same for protections whose programs are the same; absent where that cannot be told. */
   readonly key: string | undefined;
@@ -116,8 +118,9 @@ export function protection(
       });
     }),
   );
+  const forms = challenger ? formsIn(policy, challenger) : [];
   const accept = once(() =>
-    challenger?.form === 'assign' ? acceptProgram(policy, maps, clock, challenger.stack) : undefined,
+    challenger && forms.includes('assign') ? acceptProgram(policy, maps, clock, challenger.stack) : undefined,
   );
   const known = clock.key === undefined || rehearsal.prepare || rehearsal.source ? undefined : clock.key;
   return {
@@ -129,6 +132,7 @@ export function protection(
       return accept();
     },
     challenger,
+    forms,
     maps,
     key: known === undefined ? undefined : keyOf(policy, { lists: room, challenger, outcome, clock: known }),
   };

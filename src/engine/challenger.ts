@@ -9,7 +9,7 @@ import {
   UnsupportedError,
 } from '../ebpf/index.ts';
 import type { Challenger, Form, Stack } from '../dataplane/cookie/challenger.ts';
-import type { Policy } from '../policy/policy.ts';
+import type { ChallengeForm, Policy, Service } from '../policy/policy.ts';
 import { PLAIN, readSysctl, SYNCOOKIES, TIMESTAMPS, UNCONDITIONAL } from './sysctls.ts';
 
 /** What each form needs of the kernel. */
@@ -48,34 +48,54 @@ function readStack(mtu: number, setSysctls: boolean): Stack {
   };
 }
 
-/** Settles the form for an interface of this network namespace. @throws UnsupportedError for a form asked for by name that this kernel lacks. */
-export function settleChallenger(policy: Policy, interfaceName: string): Settled {
-  const { form, services, setSysctls } = policy;
-  if (services.every(({ challenge }) => challenge === 'off'))
-    return { challenger: undefined, note: 'challenges are off' };
-  const index = interfaceIndex(interfaceName);
-  const stack = readStack(index === undefined ? 1500 : readInterface(index).mtu, setSysctls);
-  const take = (chosen: Form, why: string): Settled => ({
-    challenger: { form: chosen, stack },
-    note: form === chosen ? `challenge: ${chosen}` : `challenge: ${chosen} (${why})`,
+/** What a word comes to here, and why. @throws UnsupportedError for a form asked for by name that this kernel lacks. */
+function settle(word: ChallengeForm, setSysctls: boolean): { readonly form: Form | undefined; readonly note: string } {
+  const take = (form: Form, why: string) => ({
+    form,
+    note: form === word ? `challenge: ${form}` : `challenge: ${form} (${why})`,
   });
   const has = (wanted: Form): boolean => {
     const feature = formFeature(wanted);
     if (!feature || feature.available) return true;
-    if (form === wanted) throw new UnsupportedError(feature.name, feature.since);
+    if (word === wanted) throw new UnsupportedError(feature.name, feature.since);
     return false;
   };
-  if (form === 'reset') return take('reset', '');
-  if (form !== 'kernel' && has('assign')) return take('assign', 'cookies that traffic control accepts');
-  if (has('kernel')) {
-    if (readSysctl(SYNCOOKIES) === UNCONDITIONAL || setSysctls) return take('kernel', "the kernel's own cookies");
+  if (word === 'reset') return take('reset', '');
+  if (word !== 'kernel' && has('assign')) return take('assign', 'cookies that traffic control accepts');
+  if (!has('kernel'))
     return {
-      challenger: undefined,
-      note: 'no challenge: the form kernel needs net.ipv4.tcp_syncookies=2; set it, or allow it with challenge.set-sysctls = true. What is over a limit is dropped',
+      form: undefined,
+      note: 'no challenge: this kernel has no SYN cookies for XDP (Linux 6.0). What is over a limit is dropped',
     };
-  }
+  if (readSysctl(SYNCOOKIES) === UNCONDITIONAL || setSysctls) return take('kernel', "the kernel's own cookies");
   return {
-    challenger: undefined,
-    note: 'no challenge: this kernel has no SYN cookies for XDP (Linux 6.0). What is over a limit is dropped',
+    form: undefined,
+    note: 'no challenge: the form kernel needs net.ipv4.tcp_syncookies=2; set it, or allow it with challenge.set-sysctls = true. What is over a limit is dropped',
   };
+}
+
+/** Settles the forms for an interface of this network namespace. @throws UnsupportedError for a form asked for by name that this kernel lacks. */
+export function settleChallenger(policy: Policy, interfaceName: string): Settled {
+  const { services, setSysctls } = policy;
+  const challenged = services.filter(({ challenge }) => challenge !== 'off');
+  if (challenged.length === 0) return { challenger: undefined, note: 'challenges are off' };
+  const words = [...new Set(challenged.map(({ form }) => form))];
+  const settled = words.map((word) => ({ word, ...settle(word, setSysctls) }));
+  const note = settled.map((one) =>
+    words.length === 1 ? one.note : `${one.note} for ${named(challenged.filter(({ form }) => form === one.word))}`,
+  );
+  const form = settled.find((one) => one.form !== undefined)?.form;
+  if (form === undefined) return { challenger: undefined, note: note.join('; ') };
+  const index = interfaceIndex(interfaceName);
+  const stack = readStack(index === undefined ? 1500 : readInterface(index).mtu, setSysctls);
+  const forms = Object.fromEntries(settled.map((one) => [one.word, one.form]));
+  return { challenger: { form, forms, stack }, note: note.join('; ') };
+}
+
+const MOST_NAMES = 5;
+
+function named(services: readonly Service[]): string {
+  const more = services.length - MOST_NAMES;
+  const names = services.slice(0, MOST_NAMES).map(({ name }) => name);
+  return `${names.join(', ')}${more > 0 ? ` and ${String(more)} more` : ''}`;
 }

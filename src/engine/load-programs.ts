@@ -88,7 +88,7 @@ const functions = new FunctionCache();
 /** The images of a protection's programs, the accepting half last. @throws DslError. */
 function imagesOf(made: Protection): ProgramImage[] {
   const write: (() => ProgramSpec)[] = [() => made.program];
-  if (made.challenger?.form === 'assign') write.push(() => made.accept!);
+  if (made.forms.includes('assign')) write.push(() => made.accept!);
   return write.map((spec) => knownImage(spec, functions) ?? imageOf(spec(), functions));
 }
 

@@ -139,7 +139,7 @@ export class ProtectedInterface implements Disposable {
           );
         const next = transaction.own(() => Generation.make(plan, find, count));
         const tested = carried ? this.#counters.tested : Object.fromEntries(fresh);
-        const sysctls = planSysctls(this.#sysctls, policy, next.protection.challenger, this.#others);
+        const sysctls = planSysctls(this.#sysctls, policy, next.protection.forms, this.#others);
         const staged = this.#pins?.stage(transaction, next.maps, this.#state(next, sysctls.before, tested));
         applySysctls(transaction, sysctls);
         const source = this.#reader && this.#sourceOf(transaction, next);

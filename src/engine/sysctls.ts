@@ -1,6 +1,6 @@
 /** The sysctls that the form `kernel` needs: set where the policy allows it, and set back once no form needs them. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import type { Challenger } from '../dataplane/cookie/challenger.ts';
+import type { Form } from '../dataplane/cookie/challenger.ts';
 import type { Policy } from '../policy/policy.ts';
 import { attemptAll, throwFirst, type Transaction } from './transaction.ts';
 
@@ -38,16 +38,16 @@ export type Others = () => readonly SysctlsBefore[];
 const NO_OTHERS: Others = () => [];
 
 /**
- * What is to be written so that a challenger gets what it needs, and nothing stays that none needs. Interfaces that need the same sysctls all
+ * What is to be written so that the forms of challenge get what they need, and nothing stays that none needs. Interfaces that need the same sysctls all
  * know what these were before, and the last one sets them back.
  */
 export function planSysctls(
   before: SysctlsBefore,
   { setSysctls }: Pick<Policy, 'setSysctls'>,
-  challenger: Pick<Challenger, 'form'> | undefined,
+  forms: readonly Form[],
   others = NO_OTHERS,
 ): SysctlChange {
-  if (!setSysctls || challenger?.form !== 'kernel') return restoredSysctls(before, others);
+  if (!setSysctls || !forms.includes('kernel')) return restoredSysctls(before, others);
   const wanted = Object.entries(OURS).filter(([name, value]) => {
     const now = readSysctl(name);
     return now !== value && (name !== TIMESTAMPS || now === '1');

@@ -162,6 +162,7 @@ it('prints a policy that says the same when it is read again', () => {
     limits: { source: false, verified: { rate: '10/s', burst: '1k' } },
     services: [
       { name: 'web', ports: [80, '8000-8100'], addresses: ['10.0.0.10'], challenge: 'always' },
+      { name: 'forwarded', ports: [8443], form: 'cookie' },
       { name: 'rest', limits: { service: { rate: '1/m', burst: 2 } } },
     ],
     sanity: { hping: false, 'fast-open': true },

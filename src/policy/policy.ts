@@ -40,6 +40,7 @@ export interface Service {
   readonly ports: readonly PortRange[];
   readonly limits: ServiceLimits;
   readonly challenge: ChallengeMode;
+  readonly form: ChallengeForm;
 }
 
 export interface Policy {
@@ -56,7 +57,6 @@ export interface Policy {
   readonly services: readonly Service[];
   readonly sanity: ReadonlySet<SanityCheck>;
   readonly fragments: { readonly first: 'judge' | 'drop'; readonly later: 'pass' | 'drop' };
-  readonly form: ChallengeForm;
   /** Nanoseconds for which a source that proved its address is remembered. */
   readonly remember: bigint;
   readonly setSysctls: boolean;
@@ -167,6 +167,7 @@ export function resolvePolicy(input: PolicyInput = {}): Policy {
       ports: (service.ports ?? []).map((port) => parsePortRange(String(port), `${path}.ports`)),
       limits: limitsOf(service.limits, given.limits, service.limits ? `${path}.limits` : 'limits'),
       challenge: service.challenge ?? given.challenge?.mode ?? defaults.mode,
+      form: service.form ?? given.challenge?.form ?? defaults.form,
     };
   });
   checkPrefixes(services);
@@ -187,7 +188,6 @@ export function resolvePolicy(input: PolicyInput = {}): Policy {
     services,
     sanity,
     fragments: { first: given.fragments?.first ?? 'judge', later: given.fragments?.later ?? 'pass' },
-    form: given.challenge?.form ?? defaults.form,
     remember: parseDuration(given.challenge?.remember ?? defaults.remember, 'challenge.remember'),
     setSysctls: given.challenge?.['set-sysctls'] ?? false,
     events: bucketOf({ rate: given.events?.rate ?? defaults.events, burst: 1000 }, 'events.rate'),

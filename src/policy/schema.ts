@@ -66,6 +66,8 @@ const service = z.strictObject({
   ports: z.array(port).optional(),
   limits: limits.optional(),
   challenge: mode.optional(),
+  /** How its SYNs are challenged. */
+  form: z.enum(challengeForms).optional(),
 });
 
 export const policySchema = z.strictObject({

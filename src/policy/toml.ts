@@ -62,12 +62,13 @@ export function formatPolicy(policy: Policy): string {
       'allow-files': [...policy.lists.allowFiles],
       'deny-files': [...policy.lists.denyFiles],
     },
-    challenge: { form: policy.form, remember: formatDuration(policy.remember), 'set-sysctls': policy.setSysctls },
-    services: policy.services.map(({ name, addresses, ports, limits, challenge }) => ({
+    challenge: { remember: formatDuration(policy.remember), 'set-sysctls': policy.setSysctls },
+    services: policy.services.map(({ name, addresses, ports, limits, challenge, form }) => ({
       name,
       addresses: addresses.map(formatCidr),
       ports: ports.map(({ first, last }) => (first === last ? first : `${String(first)}-${String(last)}`)),
       challenge,
+      form,
       limits: {
         source: bucket(limits.source),
         service: bucket(limits.service),

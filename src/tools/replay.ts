@@ -55,8 +55,13 @@ export class Replay implements Disposable {
   constructor(policy: Policy) {
     this.#policy = policy;
     const lists = readLists(policy);
-    const form = policy.form === 'reset' ? 'reset' : 'assign';
-    const challenger: Challenger = { form, stack: DEFAULT_STACK, assumeListening: true };
+    // The kernel's own cookies would be this host's.
+    const challenger: Challenger = {
+      form: 'assign',
+      forms: { reset: 'reset' },
+      stack: DEFAULT_STACK,
+      assumeListening: true,
+    };
     const built = protection(policy, { clock: clockFromMap, lists: listCapacity(lists), challenger, outcome: true });
     try {
       const maps = this.#owned.own(KernelMaps.create(built.maps, policy));

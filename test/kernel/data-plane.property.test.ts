@@ -50,6 +50,30 @@ const POLICIES: readonly (readonly [string, PolicyInput, Form?, Partial<Stack>?]
     },
     'assign',
   ],
+  [
+    'forms that differ',
+    {
+      challenge: { mode: 'always' },
+      services: [
+        { name: 'web', ports: [80] },
+        { name: 'tls', ports: [443], form: 'reset' },
+        { name: 'rest', form: 'reset', challenge: 'auto', limits: tight },
+      ],
+    },
+    'assign',
+  ],
+  [
+    "the kernel's cookies and resets",
+    {
+      limits: tight,
+      services: [
+        { name: 'web', ports: [80] },
+        { name: 'rest', form: 'reset' },
+      ],
+    },
+    'kernel',
+    PLAIN,
+  ],
   ['default', { challenge: { mode: 'off' } }],
   ['tight, in a dry run', { challenge: { mode: 'off' }, limits: tight, 'dry-run': true }],
   [
@@ -112,12 +136,13 @@ function pause(random: Random): bigint {
  * What a real client sends back for an answer: a RST where its acknowledgement number is the cookie, and an ACK where the sequence
  * number is. Every third ACK is wrong in something.
  */
-function clientFor(answer: Buffer, form: Form, random: Random): Buffer {
+function clientFor(syn: Buffer, answer: Buffer, random: Random): Buffer {
   const reply = parseFrame(answer);
   const { src, dst, version } = reply.ip!;
   const network = version === 4 ? ipv4({ src: dst, dst: src }) : ipv6({ src: dst, dst: src });
   const { source: dest, dest: source, ack: seq } = reply.tcp!;
-  if (form === 'reset') return frame([ethernet(), network, tcp({ source, dest, seq, flags: ['RST'] })]);
+  if (reply.tcp!.seq === parseFrame(syn).tcp!.seq)
+    return frame([ethernet(), network, tcp({ source, dest, seq, flags: ['RST'] })]);
   const ack = (reply.tcp!.seq + 1) >>> 0;
   const wrong = random.below(12);
   const more = {
@@ -150,10 +175,13 @@ describeAsRoot('data plane and model', () => {
   it.each(possible.map(([name, input, form, stack]) => ({ name, input, form, stack })))(
     'agree on every frame: $name',
     ({ input, form, stack }) => {
-      using kernel = new ProgramUnderTest(input, form && { form, stack: { ...DEFAULT_STACK, ...stack } });
+      const forms = { reset: 'reset' } as const;
+      const host = { ...DEFAULT_STACK, ...stack };
+      using kernel = new ProgramUnderTest(input, form && { form, forms, stack: host });
       using cookies = form === 'kernel' ? new KernelCookies() : undefined;
       const challenger: ModelChallenger | undefined = form && {
         form,
+        forms,
         listening: new Set(LISTENING),
         plainTimestamps: stack?.plainTimestamps ?? false,
         ...(cookies ? { kernelCookie: cookies.cookie } : {}),
@@ -180,8 +208,7 @@ describeAsRoot('data plane and model', () => {
               data: expected.data.toString('hex'),
             });
           }
-          if (verdict === 'answer' && form && form !== 'assign' && random.chance(0.5))
-            replies.push(clientFor(found.data, form, random));
+          if (verdict === 'answer' && random.chance(0.5)) replies.push(clientFor(data, found.data, random));
           seen.set(reason, (seen.get(reason) ?? 0) + 1);
         }
       });

@@ -55,6 +55,7 @@ const network = edges(
   ['10.0.0.0/33', '::/129', '10.0.0', '010.0.0.1', 'fe80::1%eth0', '1.2.3.4/', ...NOTHING],
 );
 const mode = edges(120, ['auto', 'always', 'off'], ['on', ...NOTHING]);
+const form = edges(120, ['cookie', 'reset', 'assign', 'kernel'], ['syn', ...NOTHING]);
 const service = fc.record(
   {
     name: edges(150, ['web'], ['a b', 'x'.repeat(33), ...NOTHING]),
@@ -62,6 +63,7 @@ const service = fc.record(
     ports: fc.array(port, { maxLength: 6 }),
     limits,
     challenge: mode,
+    form,
   },
   { requiredKeys: ['name'] },
 );
@@ -95,7 +97,7 @@ const policy = fc.record(
     challenge: fc.record(
       {
         mode,
-        form: edges(120, ['cookie', 'reset', 'assign', 'kernel'], ['syn', ...NOTHING]),
+        form,
         remember: edges(120, ['1s', '365d', '8760h', '31536000s'], ['0s', '366d', '999999999d', '5', ...NOTHING]),
       },
       { requiredKeys: [] },

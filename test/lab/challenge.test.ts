@@ -216,6 +216,21 @@ describeAsRoot('challenges', () => {
     expect(there).toMatch(/mss:1448/);
   });
 
+  it.runIf(FORMS.includes('assign'))('one program holds several forms, each for its services', () => {
+    using protection = guard({
+      challenge: { mode: 'always' },
+      services: [
+        { name: 'cookies', addresses: ['10.0.0.10'] },
+        { name: 'resets', form: 'reset' },
+      ],
+    });
+    expect(protection.challengeNote).toMatch(/^challenge: assign .* for cookies; challenge: reset for resets$/);
+    expect([curl('http://10.0.0.10/'), curl('http://[fd00::10]/')]).toMatchObject([hello, hello]);
+    const { services } = protection.stats();
+    expect([services['cookies'], services['resets']]).toMatchObject([{ challenged: 1n }, { challenged: 1n }]);
+    expect(protection.stats().reasons.proof).toBe(1n);
+  });
+
   it('are found right by a stranger', async () => {
     for (const form of FORMS) {
       const file = join(directory, `${form}.pcap`);

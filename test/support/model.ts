@@ -24,9 +24,13 @@ export interface Judged {
   readonly data: Buffer;
 }
 
+type ModelForm = 'assign' | 'kernel' | 'reset';
+
 /** How SYNs are challenged, and where somebody listens. */
 export interface ModelChallenger {
-  readonly form: 'assign' | 'kernel' | 'reset';
+  readonly form: ModelForm;
+  /** What the words of a policy come to, where they differ. */
+  readonly forms?: Readonly<Partial<Record<Service['form'], ModelForm>>>;
   readonly listening: ReadonlySet<number>;
   /** The kernel's secrets are its own: the cookie for a packet of IP and TCP header, as it gives it to whoever asks. For the form `kernel`. */
   readonly kernelCookie?: (packet: Buffer) => number;
@@ -123,12 +127,12 @@ export class Model {
 
   /** The half in traffic control, of the form `assign`: the connection that an ACK makes, or undefined where it makes none. */
   accept(frame: Buffer, now: bigint): ModelAccepted | undefined {
-    if (this.#challenger?.form !== 'assign' || this.#challengedUntil <= now) return undefined;
+    if (!this.#holds('assign') || this.#challengedUntil <= now) return undefined;
     try {
       const segment = this.#parse(frame);
       const { tcp, family, source } = segment;
       if (segment.fragmented || (tcp[13]! & 0x16) !== 0x10) return undefined;
-      if (!this.#challenger.listening.has(tcp.readUInt16BE(2))) return undefined;
+      if (!this.#challenger!.listening.has(tcp.readUInt16BE(2))) return undefined;
       const { timestamp, echo } = readOffer(this.#checkHeader(segment).bytes);
       const timestamps = timestamp !== undefined;
       const cookie = (tcp.readUInt32BE(8) - 1) >>> 0;
@@ -182,19 +186,28 @@ export class Model {
     const options = this.#checkHeader(syn);
     this.#sanity(syn, options);
     const mode = this.#policy.services[index]!.challenge;
-    const canAnswer =
-      this.#challenger?.form === 'reset' || (this.#challenger?.listening.has(syn.tcp.readUInt16BE(2)) ?? false);
+    const form = this.#formOf(this.#policy.services[index]!);
+    const canAnswer = form === 'reset' || (this.#challenger?.listening.has(syn.tcp.readUInt16BE(2)) ?? false);
     if (this.#challenger) {
       this.#askVerified(syn.source, index, now);
-      if (this.#allChallenged(index, mode, now) && canAnswer) this.#challenge(syn, options.bytes, now);
+      if (this.#allChallenged(index, mode, now) && canAnswer) this.#challenge(syn, form!, options.bytes, now);
     }
     try {
       return this.#limits(syn, index, now);
     } catch (over) {
       if (!(over instanceof End) || over.reason === 'within-limit') throw over;
-      if (this.#challenger && mode !== 'off' && canAnswer) return this.#challenge(syn, options.bytes, now);
+      if (this.#challenger && mode !== 'off' && canAnswer) return this.#challenge(syn, form!, options.bytes, now);
       throw over;
     }
+  }
+
+  #formOf({ form }: Service): ModelForm | undefined {
+    return this.#challenger?.forms?.[form] ?? this.#challenger?.form;
+  }
+
+  /** Whether some service is challenged in this form. */
+  #holds(form: ModelForm): boolean {
+    return this.#policy.services.some((one) => one.challenge !== 'off' && this.#formOf(one) === form);
   }
 
   #askVerified(source: Buffer, index: number, now: bigint): void {
@@ -243,7 +256,7 @@ export class Model {
     return Number(sipHash13(this.#keys.cookie[at]!, this.#keys.cookie[at + 1]!, words) & 0xffff_ffffn);
   }
 
-  #challenge(syn: Syn, options: Buffer, now: bigint): never {
+  #challenge(syn: Syn, form: ModelForm, options: Buffer, now: bigint): never {
     if (this.#challengedUntil < now + (2n << 35n)) this.#challengedUntil = now + (2n << 35n) + 1_000_000_000n;
     const { tcp, family } = syn;
     const isn = tcp.readUInt32BE(4);
@@ -268,9 +281,6 @@ export class Model {
       // What came padded to the smallest frame goes out no shorter.
       return whole.length < 60 && frame.length >= 60 ? Buffer.concat([whole, frame.subarray(whole.length, 60)]) : whole;
     };
-    if (this.#challenger!.form === 'reset') {
-      return end('challenged', answer(isn, this.#cookie(syn, 0, slot, 0xffff_ffff), [], false));
-    }
     const offer = readOffer(options);
     const ecn = (tcp[13]! & 0xc0) === 0xc0;
     const mss = offer.mss ?? (family === 4 ? 536 : 1220);
@@ -284,7 +294,12 @@ export class Model {
     const ours = family === 4 ? 1460 : 1440;
     const mssOption = [2, 4, ours >> 8, ours & 0xff];
     const scaleOption = offer.scale === undefined ? [] : [1, 3, 3, 7];
-    if (this.#challenger!.form === 'kernel') {
+    if (form === 'reset') {
+      // A program that holds other forms too has one way of writing options.
+      const extra = this.#holds('assign') || this.#holds('kernel') ? mssOption : [];
+      return end('challenged', answer(isn, this.#cookie(syn, 0, slot, 0xffff_ffff), extra, false));
+    }
+    if (form === 'kernel') {
       const cookie = this.#kernelCookie(syn, mss, mssClass);
       if (!this.#challenger!.plainTimestamps || !offer.timestamp)
         return end('challenged', answer(cookie, isn + 1, mssOption, false));
@@ -422,7 +437,7 @@ export class Model {
   /** Not a SYN; it may be the RST or the ACK that answers a challenge. */
   #opensNothing(syn: Syn, now: bigint): never {
     const { tcp } = syn;
-    if (this.#challenger?.form === 'reset' && this.#challengedUntil > now && (tcp[13]! & 4) !== 0) {
+    if (this.#holds('reset') && this.#challengedUntil > now && (tcp[13]! & 4) !== 0) {
       const slot = now >> 35n;
       const seq = tcp.readUInt32BE(4);
       if ([slot, slot - 1n].some((one) => this.#cookie(syn, 0, one, 0xffff_ffff) === seq)) {
@@ -434,7 +449,7 @@ export class Model {
         return end('proof');
       }
     }
-    if (this.#challenger?.form === 'kernel' && this.#challengedUntil > now && (tcp[13]! & 0x16) === 0x10) {
+    if (this.#holds('kernel') && this.#challengedUntil > now && (tcp[13]! & 0x16) === 0x10) {
       const known = this.#verified.get(sourceKey(syn.source));
       const sent = this.#kernelCookies.get(tupleKey(syn.source, syn.destination, tcp)) ?? [];
       const claimed = (tcp.readUInt32BE(8) - tcp.readUInt32BE(4)) >>> 0;

@@ -1,11 +1,33 @@
 /** Challenges: a SYN is answered in place of the server, in a way that only a real client takes further. */
-import { type Int, struct, u32, u64, type XdpAction, type XdpBuilder, type XdpPacket } from '../../ebpf/language.ts';
+import {
+  type Condition,
+  type EnumMember,
+  enumOf,
+  type EnumValue,
+  type Int,
+  type IntVariable,
+  struct,
+  u32,
+  u64,
+  type XdpAction,
+  type XdpBuilder,
+  type XdpPacket,
+} from '../../ebpf/language.ts';
 import { Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../net/headers.ts';
+import type { Policy } from '../../policy/policy.ts';
 import type { ActivityMaps } from '../state/activity.ts';
 import type { KeyMaps } from '../state/hash.ts';
 import { type ListenerMaps, listening } from '../state/listener.ts';
 import { writeAnswer } from './answer.ts';
-import { ASSIGNED_WINDOW_SCALE, type Challenger } from './challenger.ts';
+import {
+  ASSIGNED_WINDOW_SCALE,
+  type Challenger,
+  FORM_WORDS,
+  type Form,
+  formsIn,
+  type Stack,
+  wordsFor,
+} from './challenger.ts';
 import {
   COOKIE_LIFE,
   cookieFor,
@@ -56,36 +78,66 @@ function headerCopies($: XdpBuilder, { family, source, destination, tcp }: Segme
   return { ip, header };
 }
 
-/** Whether somebody listens there, as far as this form can know: in front of other hosts nobody can. */
-export function canAnswer(
+/** How a SYN is answered, if it can be. */
+export const How = enumOf('how', { NOT: 0, ASSIGN: 1, KERNEL: 2, RESET: 3 });
+const HOW: Record<Form, EnumMember<'how'>> = { assign: How.ASSIGN, kernel: How.KERNEL, reset: How.RESET };
+
+/** How a SYN of a service can be answered: by its form, and by a cookie only where somebody listens, which nobody can know in front of other hosts. */
+export function howToAnswer(
   $: XdpBuilder,
   packet: XdpPacket,
   maps: ListenerMaps & KeyMaps,
   segment: Segment,
-  { form, assumeListening = false }: Challenger,
+  { policy, challenger }: { readonly policy: Pick<Policy, 'services'>; readonly challenger: Challenger },
+  word: EnumValue<'form_word'>,
   now: Int<64>,
-): Int<32> {
-  if (form === 'reset' || assumeListening) return $.u32(1);
-  return listening($, packet, maps, segment, now, (socket) => {
-    if (form !== 'kernel') return;
-    // The kernel takes its own cookies only from a listener that lately had to send one; this is what marks it.
-    const { ip, header } = headerCopies($, segment, $.u32(DEFAULT_MSS[segment.family]));
-    const size = segment.family === 4 ? Ipv4.size : Ipv6.size;
-    $.call('tcp_gen_syncookie', socket, ip, size, header, SynHeader.size);
+): EnumValue<'how'> {
+  const forms = formsIn(policy, challenger);
+  const says = (...wanted: readonly (Form | undefined)[]): Condition =>
+    word.oneOf(wordsFor(policy, challenger, wanted).map((one) => FORM_WORDS[one]));
+  const mixed = forms.length > 1 || wordsFor(policy, challenger, [undefined]).length > 0;
+  const how = $.inline(32, (out) => {
+    if (mixed) {
+      if (forms.includes('reset')) out.if(says('reset'), () => How.RESET.number);
+      out.if(says(undefined), () => How.NOT.number);
+    } else if (forms[0] === 'reset') return How.RESET.number;
+    if (challenger.assumeListening !== true) {
+      const found = listening($, packet, maps, segment, now, (socket) => {
+        if (!forms.includes('kernel')) return;
+        // The kernel takes its own cookies only from a listener that lately had to send one; this is what marks it.
+        const { ip, header } = headerCopies($, segment, $.u32(DEFAULT_MSS[segment.family]));
+        const size = segment.family === 4 ? Ipv4.size : Ipv6.size;
+        $.call('tcp_gen_syncookie', socket, ip, size, header, SynHeader.size);
+      });
+      out.if(found.eq(0), () => How.NOT.number);
+    }
+    if (forms.includes('assign') && forms.includes('kernel'))
+      return $.select(says('assign'), $.u32(HOW.assign.number), $.u32(HOW.kernel.number));
+    return HOW[forms.includes('assign') ? 'assign' : 'kernel'].number;
   });
+  return How.of(how);
 }
 
-/** Answers a SYN with a cookie; what follows in the frame is the answer. */
+/** What an answer says beside what all answers say. */
+interface Offered extends Offer {
+  readonly present: IntVariable<32>;
+  readonly ecn: IntVariable<32>;
+}
+
+/** Answers a SYN with a cookie; what follows in the frame is the answer. `how` is one of `forms`. */
 export function sendChallenge(
   $: XdpBuilder,
   packet: XdpPacket,
   maps: ActivityMaps & KeyMaps,
   segment: Segment,
   options: SynOptions,
-  { form, stack }: Challenger,
+  { policy, challenger }: { readonly policy: Pick<Policy, 'services'>; readonly challenger: Challenger },
+  how: EnumValue<'how'>,
   now: Int<64>,
   fail: () => XdpAction,
 ): void {
+  const { stack } = challenger;
+  const forms = formsIn(policy, challenger);
   const { tcp, family } = segment;
   const isn = $.let(tcp.seq.host());
   markActivity($, maps, now);
@@ -93,60 +145,92 @@ export function sendChallenge(
   const base = {
     window: WINDOW,
     mss: stack.mtu - (family === 4 ? 40 : 60),
-    tsval: zero,
-    tsecr: zero,
-    ecn: zero,
-    present: zero,
-    windowScale: form === 'assign' ? ASSIGNED_WINDOW_SCALE : stack.windowScale,
+    windowScale: forms.includes('kernel') ? stack.windowScale : ASSIGNED_WINDOW_SCALE,
   };
-  if (form === 'reset') {
-    const ack = resetCookie($, maps, segment, slotOf(now));
-    writeAnswer($, packet, segment, { ...base, seq: isn, ack, options: 'none' }, fail);
-    return;
+  const [seq, ack, tsval] = [$.let(isn), $.let(isn.add(1)), $.let(zero)];
+  const offer = forms.some((form) => form !== 'reset') ? offerOf($, segment, options, stack) : nothing($);
+  const build: Record<Form, () => void> = {
+    assign: () => {
+      fitOffer($, offer.present, offer.windowScale, offer.ecn);
+      const cookie = cookieFor($, maps, segment, offer, isn, now);
+      seq.set(cookie.isn);
+      tsval.set(cookie.tsval);
+    },
+    kernel: () => {
+      const { ip, header } = headerCopies($, segment, offer.mss);
+      const made =
+        family === 4
+          ? $.call('tcp_raw_gen_syncookie_ipv4', ip, header, SynHeader.size)
+          : $.call('tcp_raw_gen_syncookie_ipv6', ip, header, SynHeader.size);
+      $.if(made.slt(0), fail);
+      seq.set(made.u32());
+      // Its cookie holds the MSS; the rest has to be in a timestamp, which the host would shift by an offset that only it knows.
+      const none = (): void => {
+        offer.present.set(0);
+        offer.ecn.set(0);
+      };
+      if (stack.plainTimestamps) {
+        $.if(offer.present.hasAny(Present.TIMESTAMPS).not(), none);
+        tsval.set(kernelTimestamp($, offer, now));
+      } else none();
+    },
+    reset: () => {
+      ack.set(resetCookie($, maps, segment, slotOf(now)));
+      offer.present.set(0);
+      offer.ecn.set(0);
+    },
+  };
+  for (const form of forms) {
+    if (forms.length === 1) build[form]();
+    else $.if(how.eq(HOW[form]), build[form]);
   }
+  const most = Math.max(
+    ...forms.map((form) => (form === 'reset' ? 0 : form === 'kernel' && !stack.plainTimestamps ? 1 : 2)),
+  );
+  const { present, ecn } = offer;
+  writeAnswer(
+    $,
+    packet,
+    segment,
+    {
+      ...base,
+      seq,
+      ack,
+      present,
+      ecn,
+      tsval,
+      tsecr: options.timestamp,
+      options: (['none', 'mss', 'offer'] as const)[most]!,
+    },
+    fail,
+  );
+}
+
+/** An offer of nothing. */
+function nothing($: XdpBuilder): Offered {
+  const zero = (): IntVariable<32> => $.let($.u32(0).forget());
+  return { present: zero(), mss: zero(), windowScale: zero(), ecn: zero() };
+}
+
+/** What the client offers and the host takes up. */
+function offerOf($: XdpBuilder, { tcp, family }: Segment, options: SynOptions, stack: Stack): Offered {
   const mss = $.let(options.mss);
   $.if(options.present.hasAny(Present.MSS).not(), () => {
     mss.set(DEFAULT_MSS[family]);
   });
-  const ack = isn.add(1);
   const taken =
     (stack.timestamps ? Present.TIMESTAMPS : 0) |
     (stack.sack ? Present.SACK : 0) |
     (stack.windowScaling ? Present.WINDOW_SCALE : 0);
   const present = $.let(options.present.and(taken));
-  const ecn = $.let(zero);
+  const ecn = $.let($.u32(0).forget());
   if (stack.ecn) {
     const wants = TCP_FLAG.ECE | TCP_FLAG.CWR;
     $.if(tcp.flags.and(wants).eq(wants), () => {
       ecn.set(1);
     });
   }
-  const offer: Offer = { present, mss, windowScale: options.windowScale, ecn };
-  const taking = { ...base, ack, present, tsecr: options.timestamp, ecn };
-  if (form === 'kernel') {
-    const { ip, header } = headerCopies($, segment, mss);
-    const made =
-      family === 4
-        ? $.call('tcp_raw_gen_syncookie_ipv4', ip, header, SynHeader.size)
-        : $.call('tcp_raw_gen_syncookie_ipv6', ip, header, SynHeader.size);
-    $.if(made.slt(0), fail);
-    const seq = $.let(made.u32());
-    // Its cookie holds the MSS; the rest has to be in a timestamp, which the host would shift by an offset that only it knows.
-    if (!stack.plainTimestamps) {
-      writeAnswer($, packet, segment, { ...base, seq, ack, options: 'mss' }, fail);
-      return;
-    }
-    $.if(present.hasAny(Present.TIMESTAMPS).not(), () => {
-      present.set(0);
-      ecn.set(0);
-    });
-    const tsval = $.let(kernelTimestamp($, offer, now));
-    writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
-    return;
-  }
-  fitOffer($, present, options.windowScale, ecn);
-  const { isn: seq, tsval } = cookieFor($, maps, segment, offer, isn, now);
-  writeAnswer($, packet, segment, { ...taking, seq, options: 'offer', tsval }, fail);
+  return { present, mss, windowScale: options.windowScale, ecn };
 }
 
 /** Whether a RST carries the cookie of a `reset` challenge: 1 where it does. */

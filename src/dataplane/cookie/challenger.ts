@@ -1,4 +1,7 @@
-/** The three forms, as a policy's `cookie` has been settled for this kernel. */
+import { enumOf } from '../../ebpf/language.ts';
+import type { ChallengeForm, Policy } from '../../policy/policy.ts';
+
+/** How a SYN is answered, as a policy's word has been settled for this kernel. */
 export type Form = 'assign' | 'kernel' | 'reset';
 
 /** What the host behind takes part in: its sysctls, and how large its packets may be. */
@@ -29,8 +32,41 @@ export const DEFAULT_STACK: Stack = {
 export const ASSIGNED_WINDOW_SCALE = 7;
 
 export interface Challenger {
+  /** The form of every service; where `forms` is given, of those that it does not name. */
   readonly form: Form;
+  /** What a policy's words come to here, where they come to several things; undefined for what this kernel cannot do. */
+  readonly forms?: Partial<Record<ChallengeForm, Form | undefined>>;
   readonly stack: Stack;
   /** Takes it that somebody listens everywhere, without looking: in a replay there is no host. */
   readonly assumeListening?: boolean;
+}
+
+/** How a service says that it is to be challenged, as a number. */
+export const FormWord = enumOf('form_word', { COOKIE: 0, ASSIGN: 1, KERNEL: 2, RESET: 3 });
+export const FORM_WORDS = {
+  cookie: FormWord.COOKIE,
+  assign: FormWord.ASSIGN,
+  kernel: FormWord.KERNEL,
+  reset: FormWord.RESET,
+} as const;
+
+/** What a word of a policy comes to. */
+export function settledForm(
+  { form, forms }: Pick<Challenger, 'form' | 'forms'>,
+  word: ChallengeForm,
+): Form | undefined {
+  return forms && word in forms ? forms[word] : form;
+}
+
+type Services = Pick<Policy, 'services'>;
+
+/** The words of services that are challenged, and may be answered in one of these forms. */
+export function wordsFor({ services }: Services, challenger: Challenger, forms: readonly (Form | undefined)[]) {
+  const words = services.filter(({ challenge }) => challenge !== 'off').map(({ form }) => form);
+  return [...new Set(words)].filter((word) => forms.includes(settledForm(challenger, word)));
+}
+
+/** The forms that a program has to hold, each once. */
+export function formsIn(policy: Services, challenger: Challenger): readonly Form[] {
+  return (['assign', 'kernel', 'reset'] as const).filter((form) => wordsFor(policy, challenger, [form]).length > 0);
 }

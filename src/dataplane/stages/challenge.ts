@@ -1,12 +1,12 @@
 /** A SYN that may not simply pass is answered in place of the server where that is possible, else dropped. */
-import { canAnswer, sendChallenge } from '../cookie/challenge.ts';
+import { How, howToAnswer, sendChallenge } from '../cookie/challenge.ts';
 import { stage } from '../stage.ts';
 import { activityGroup } from '../state/activity.ts';
 import { keyGroup } from '../state/hash.ts';
 import { listenerGroup } from '../state/listener.ts';
 import { Mode } from '../state/service-policy.ts';
 import { Refused } from './limits.ts';
-import { pressure } from './pressure.ts';
+import { Pressed, pressure } from './pressure.ts';
 import { Options } from './sanity.ts';
 import { Served } from './service.ts';
 
@@ -21,31 +21,36 @@ export const challenge = stage({
     },
   },
   maps: [activityGroup, keyGroup, listenerGroup],
-  reads: [],
+  reads: ['services'],
   build($, segment, context) {
-    const { challenger, packet, maps } = context;
+    const { challenger, policy, packet, maps } = context;
     const { challenged } = pressure.reasons;
     const { reason, ...cell } = context.take(Refused);
     const drop = () => context.drop(reason, cell);
     if (!challenger) return drop();
     const { now } = context;
-    const answered = $.inline(32, (out) => {
-      out.if(reason.eq(challenged.number), () => 1);
-      // A real client that is over a limit can prove itself and goes on.
-      out.if(context.take(Served).mode.eq(Mode.OFF), () => 0);
-      return canAnswer($, packet, maps, segment, challenger, now);
-    });
+    const how = How.of(
+      $.inline(32, (out) => {
+        out.if(reason.eq(challenged.number), () => context.take(Pressed).u32());
+        const { mode, form } = context.take(Served);
+        // A real client that is over a limit can prove itself and goes on.
+        out.if(mode.eq(Mode.OFF), () => How.NOT.number);
+        return howToAnswer($, packet, maps, segment, { policy, challenger }, form, now).u32();
+      }),
+    );
     const answer = () => {
       context.tell($.u32(challenged.number), cell);
       if (context.dryRun) return context.leave(challenged);
       const options = context.take(Options);
-      sendChallenge($, packet, maps, segment, options, challenger, now, () =>
+      sendChallenge($, packet, maps, segment, options, { policy, challenger }, how, now, () =>
         context.leave(challenge.reasons['no-answer']),
       );
       return context.leave(challenged);
     };
-    return $.if(answered.ne(0), answer, drop);
+    return $.if(how.ne(How.NOT), answer, drop);
   },
   explain: ({ reply, service }) =>
-    reply ? `answer of ${String(reply.length)} bytes: ${reply.toString('hex')}` : `mode ${service?.challenge ?? ''}`,
+    reply
+      ? `answer of ${String(reply.length)} bytes: ${reply.toString('hex')}`
+      : `mode ${service?.challenge ?? ''}, form ${service?.form ?? ''}`,
 });

@@ -5,7 +5,7 @@ import { flagNames, TCP_FLAG } from '../../net/headers.ts';
 import type { Policy } from '../../policy/policy.ts';
 import type { Context } from '../context.ts';
 import { isKernelProof, isResetProof } from '../cookie/challenge.ts';
-import type { Challenger } from '../cookie/challenger.ts';
+import { type Challenger, formsIn } from '../cookie/challenger.ts';
 import type { Segment } from '../frame/parse.ts';
 import { stage } from '../stage.ts';
 import { activityGroup } from '../state/activity.ts';
@@ -36,7 +36,7 @@ export const flags = stage({
     },
   },
   maps: [activityGroup, keyGroup, redeemedGroup, verifiedGroup],
-  reads: ['remember'],
+  reads: ['remember', 'services'],
   build($, segment, context) {
     $.if(segment.tcp.flags.and(TCP_FLAG.SYN | TCP_FLAG.ACK).ne(TCP_FLAG.SYN), () => {
       if (context.challenger) lookForProof($, segment, context, context.challenger);
@@ -64,23 +64,25 @@ export const flags = stage({
 function lookForProof(
   $: XdpBuilder,
   segment: Segment,
-  context: Context<VerifiedMaps, Pick<Policy, 'remember'>>,
-  { form }: Challenger,
+  context: Context<VerifiedMaps, Pick<Policy, 'remember' | 'services'>>,
+  challenger: Challenger,
 ): void {
-  if (form === 'assign') return; // its answers are taken in traffic control
   const { maps, policy } = context;
+  // Those of the form `assign` are taken in traffic control.
+  const forms = formsIn(policy, challenger).filter((form) => form !== 'assign');
+  if (forms.length === 0) return;
   const { flags: bits } = segment.tcp;
   const now = context.clock.coarse($);
   $.if($.at(maps.activity, 0).challengedUntil.gt(now), () => {
-    if (form === 'reset') {
+    if (forms.includes('reset')) {
       $.if(bits.hasAny(TCP_FLAG.RST), () => {
         $.if(isResetProof($, maps, segment, now).ne(0), () => {
           remember($, maps, segment.source, policy.remember, now);
           return context.leave(flags.reasons.proof);
         });
       });
-      return;
     }
+    if (!forms.includes('kernel')) return;
     $.if(bits.and(TCP_FLAG.ACK | TCP_FLAG.RST | TCP_FLAG.SYN).eq(TCP_FLAG.ACK), () => {
       $.if(isVerified($, maps, segment.source, now).eq(0), () => {
         $.if(isKernelProof($, segment).ne(0), () => {

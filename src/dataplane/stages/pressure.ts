@@ -1,8 +1,8 @@
 /** Whether every SYN of the service is challenged now, before any limit is asked. */
-import type { Int, XdpBuilder } from '../../ebpf/language.ts';
+import type { EnumValue, Int, XdpBuilder } from '../../ebpf/language.ts';
 import type { Policy } from '../../policy/policy.ts';
 import { type Context, handOver } from '../context.ts';
-import { canAnswer } from '../cookie/challenge.ts';
+import { How, howToAnswer } from '../cookie/challenge.ts';
 import { stage } from '../stage.ts';
 import { keyGroup } from '../state/hash.ts';
 import { listenerGroup } from '../state/listener.ts';
@@ -10,8 +10,8 @@ import { batchOf, challenging, serviceStateGroup, type ServiceStateMaps } from '
 import { Mode } from '../state/service-policy.ts';
 import { Served } from './service.ts';
 
-/** Not 0 where the SYN is to be challenged, whatever the limits say. */
-export const Pressed = handOver<Int<32>>('whether the SYN is challenged');
+/** How the SYN is to be challenged, whatever the limits say; NOT where it is not. */
+export const Pressed = handOver<EnumValue<'how'>>('whether the SYN is challenged');
 
 export const pressure = stage({
   name: 'pressure',
@@ -27,15 +27,16 @@ export const pressure = stage({
   maps: [keyGroup, listenerGroup, serviceStateGroup],
   reads: ['services'],
   build($, segment, context) {
-    const { challenger, packet, maps, now } = context;
+    const { challenger, policy, packet, maps, now } = context;
     const pressed = $.inline(32, (out) => {
-      if (!challenger) return 0;
-      out.if(allChallenged($, context).eq(0), () => 0);
-      return canAnswer($, packet, maps, segment, challenger, now);
+      if (!challenger) return How.NOT.number;
+      out.if(allChallenged($, context).eq(0), () => How.NOT.number);
+      const { form } = context.take(Served);
+      return howToAnswer($, packet, maps, segment, { policy, challenger }, form, now).u32();
     });
-    context.give(Pressed, pressed);
+    context.give(Pressed, How.of(pressed));
   },
-  explain: ({ service }) => `mode ${service?.challenge ?? ''}`,
+  explain: ({ service }) => `mode ${service?.challenge ?? ''}, form ${service?.form ?? ''}`,
 });
 
 function allChallenged($: XdpBuilder, context: Context<ServiceStateMaps, Pick<Policy, 'services'>>): Int<32> {

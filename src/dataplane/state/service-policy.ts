@@ -13,6 +13,7 @@ import {
   u64,
 } from '../../ebpf/language.ts';
 import type { ChallengeMode, Policy } from '../../policy/policy.ts';
+import { FORM_WORDS, FormWord } from '../cookie/challenger.ts';
 import { mapGroup } from '../maps.ts';
 import type { MeterBucket } from './meter.ts';
 import { bucketTicks, tickShifts } from './ticks.ts';
@@ -43,7 +44,7 @@ export const ServicePolicy = struct('service_policy', {
   prefixPrice: array(u32, MAX_PREFIXES),
   prefixCredit: array(u32, MAX_PREFIXES),
   mode: u32,
-  spare: u32,
+  form: u32,
 });
 
 /** The same while it is made. */
@@ -54,6 +55,7 @@ interface ServicePolicyValue {
   readonly servicePrice: bigint;
   readonly serviceCredit: bigint;
   readonly mode: number;
+  readonly form: number;
 }
 
 /** Up to so many comparisons are written into the program; beyond, look-ups whose cost does not grow decide. */
@@ -65,8 +67,10 @@ export function inlined({ services }: Services): boolean {
 
 /** Whether services differ in more than what they are for. */
 export function differ({ services }: Services): boolean {
-  const shape = ({ limits, challenge }: Policy['services'][number]): string =>
-    JSON.stringify([limits, challenge], (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
+  const shape = ({ limits, challenge, form }: Policy['services'][number]): string =>
+    JSON.stringify([limits, challenge, form], (_key, value: unknown) =>
+      typeof value === 'bigint' ? String(value) : value,
+    );
   return new Set(services.map(shape)).size > 1;
 }
 
@@ -84,13 +88,14 @@ export interface ServiceValues {
   readonly service: ServiceBucket;
   readonly verified: MeterBucket;
   readonly mode: EnumValue<'challenge_mode'>;
+  readonly form: EnumValue<'form_word'>;
 }
 
 /** Every service's values in the units of the data plane. */
 function servicePolicies(policy: Services): ServicePolicyValue[] {
   const shifts = tickShifts(policy.services);
   const off = { price: 0, credit: 0 };
-  return policy.services.map(({ limits, challenge }) => {
+  return policy.services.map(({ limits, challenge, form }) => {
     const { service } = limits;
     return {
       source: limits.source ? bucketTicks(limits.source, shifts.source) : off,
@@ -101,6 +106,7 @@ function servicePolicies(policy: Services): ServicePolicyValue[] {
       servicePrice: service ? service.interval : 0n,
       serviceCredit: service ? service.interval * BigInt(service.burst) : 0n,
       mode: MODES[challenge].number,
+      form: FORM_WORDS[form].number,
     };
   });
 }
@@ -128,7 +134,6 @@ function inMap({ source, prefixes, verified, ...rest }: ServicePolicyValue): Inf
     verifiedCredit: verified.credit,
     prefixPrice: four(({ price }) => price),
     prefixCredit: four(({ credit }) => credit),
-    spare: 0,
   };
 }
 
@@ -155,6 +160,7 @@ export function serviceValues<R>(
       service: { price: $.u64(first.servicePrice), credit: $.u64(first.serviceCredit) },
       verified: ticks(first.verified),
       mode: Mode.of($.u32(first.mode)),
+      form: FormWord.of($.u32(first.form)),
     };
   }
   const values = $.lookup(maps.policies, index).orExit(none);
@@ -170,5 +176,6 @@ export function serviceValues<R>(
       : unlimited,
     verified: { price: values.verifiedPrice, credit: values.verifiedCredit },
     mode: Mode.of(values.mode),
+    form: FormWord.of(values.form),
   };
 }
