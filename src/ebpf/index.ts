@@ -34,7 +34,8 @@ export {
 } from './kernel/program.ts';
 export { type RecordHandler, RingBuffer } from './kernel/ring-buffer.ts';
 export { VerifierError } from './kernel/verifier-error.ts';
-export { type AttachOptions, XdpLink, type XdpLinkInfo, type XdpMode } from './kernel/xdp-link.ts';
+export { type LinkInfo } from './kernel/interface-link.ts';
+export { type AttachOptions, XdpLink, type XdpMode } from './kernel/xdp-link.ts';
 export { canWrite, pinToCpu, setNetworkNamespace, tickNanoseconds } from './sys/libc.ts';
 export { Descriptor, leakedDescriptors, traceDescriptors } from './sys/descriptor.ts';
 export { type InterfaceState, readInterface } from './sys/link-state.ts';

@@ -2,7 +2,9 @@ import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { LAB_INTERFACE, labDown, labUp, namespaceOf, server, client } from '../../lab/topology.ts';
 import {
+  arrayMap,
   BPF_FILE_SYSTEM,
+  BpfMap,
   DslError,
   interfaceIndex,
   kernelAtLeast,
@@ -12,6 +14,7 @@ import {
   TC,
   tc,
   TcLink,
+  u32,
   unpin,
   xdp,
   XDP,
@@ -148,6 +151,33 @@ describeAsRoot('links', () => {
     rmSync(`${BPF_FILE_SYSTEM}/seawall-test-links`, { recursive: true });
     // The kernel lets go of what was pinned after a grace period (bpf_free_inode, kernel/bpf/inode.c).
     await expect.poll(() => state().xdp).toEqual({});
+  });
+
+  it('opens what is pinned as what it is, and as nothing else', () => {
+    const path = (name: string): string => `${BPF_FILE_SYSTEM}/seawall-test-links/${name}`;
+    using program = Program.load(passing);
+    using packets = Program.load(tc('packets', () => TC.OK));
+    using link = attach(program);
+    using map = BpfMap.create(arrayMap('plain', { value: u32, maxEntries: 1 }));
+    try {
+      link.pin(path('xdp'));
+      map.pin(path('map'));
+      const open =
+        (name: string): (() => unknown) =>
+        () =>
+          there.run(() => XdpLink.openPinned(path(name)));
+      expect(open('map')).toThrow(/open pinned link .*\/map: it is a map/);
+      expect(() => TcLink.openPinned(path('xdp'))).toThrow(
+        /open pinned link .*\/xdp as TcLink: it is a link of another kind; use XdpLink/,
+      );
+      expect(() => BpfMap.openPinned(path('xdp'), map.spec)).toThrow(/open pinned map .*\/xdp: it is a link/);
+      if (!kernelAtLeast('6.6')) return;
+      using tcLink = there.run(() => TcLink.attach(packets, LAB_INTERFACE));
+      tcLink.pin(path('tcx'));
+      expect(open('tcx')).toThrow(/open pinned link .*\/tcx as XdpLink: it is a link of another kind; use TcLink/);
+    } finally {
+      rmSync(`${BPF_FILE_SYSTEM}/seawall-test-links`, { recursive: true });
+    }
   });
 
   it('notices that the interface is gone', () => {

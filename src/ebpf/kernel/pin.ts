@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, readFileSync, statfsSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, statfsSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { SyscallError } from '../errors.ts';
+import { DslError, SyscallError } from '../errors.ts';
 import { attr, attribute } from '../sys/attr.ts';
-import { command, openCommand } from '../sys/bpf.ts';
+import { adopt, command, openCommand } from '../sys/bpf.ts';
 import type { Descriptor } from '../sys/descriptor.ts';
 import { addressOf, mount } from '../sys/libc.ts';
 
@@ -33,9 +33,24 @@ export function pinObject(fd: number, path: string, what: string): void {
   command('OBJ_PIN', attribute(attr.object, { path: addressOf(name), fd }), `pin ${what} at ${path}`);
 }
 
-export function openPinned(path: string, what: string): Descriptor {
+type Pinned = 'map' | 'program' | 'link';
+
+/** Which kind of object a descriptor is: the kernel names its file `bpf-map`, `bpf-prog`, and `bpf-link` or `bpf_link` (kernel/bpf/syscall.c). */
+function kindOf(descriptor: Descriptor): Pinned | undefined {
+  const file = `/proc/self/fd/${String(descriptor.fd)}`;
+  const kind = existsSync(file) ? /^anon_inode:bpf[-_](map|prog|link)$/.exec(readlinkSync(file))?.[1] : undefined;
+  return kind === 'prog' ? 'program' : (kind as Pinned | undefined);
+}
+
+/** Opens what is pinned at a path. @throws SyscallError; DslError where it is something else. */
+export function openPinned(path: string, what: Pinned): Descriptor {
   const name = cString(path);
-  return openCommand('OBJ_GET', attribute(attr.object, { path: addressOf(name) }), `open pinned ${what} ${path}`);
+  const doing = `open pinned ${what} ${path}`;
+  return adopt(openCommand('OBJ_GET', attribute(attr.object, { path: addressOf(name) }), doing), (descriptor) => {
+    const kind = kindOf(descriptor);
+    if (kind !== undefined && kind !== what) throw new DslError(`${doing}: it is a ${kind}`);
+    return descriptor;
+  });
 }
 
 /** Removes a pin; the object goes with its last user. */

@@ -200,8 +200,10 @@ const LINKS = {
   TcLink: { type: ProgramType.SCHED_CLS, kind: 'a program of traffic control' },
 } as const;
 
+export type LinkClass = keyof typeof LINKS;
+
 /** @throws DslError for a program that a link of this class does not take, at the line of the author. */
-export function requireTypeFor(link: keyof typeof LINKS, program: Program): void {
+export function requireTypeFor(link: LinkClass, program: Program): void {
   const { type } = program.info;
   if (type === LINKS[link].type) return;
   const taker = Object.entries(LINKS).find(([, of]) => of.type === type);

@@ -1,11 +1,11 @@
-import { SyscallError } from '../errors.ts';
+import type { SyscallError } from '../errors.ts';
 import { attr, attribute } from '../sys/attr.ts';
-import { adopt, command, commandError, objectInfo, openById, tryCommand } from '../sys/bpf.ts';
+import { adopt, commandError, openById, tryCommand } from '../sys/bpf.ts';
 import { Descriptor } from '../sys/descriptor.ts';
-import { interfaceIndex } from '../sys/libc.ts';
 import { readInterface } from '../sys/link-state.ts';
 import { AttachType } from '../uapi/constants.gen.ts';
-import { openPinned, pinObject } from './pin.ts';
+import { indexToAttachTo, InterfaceLink, readOpenedLink } from './interface-link.ts';
+import { openPinned } from './pin.ts';
 import { Program, requireTypeFor } from './program.ts';
 
 /** Native runs in the driver, generic after the kernel made its own packet. */
@@ -13,30 +13,21 @@ export type XdpMode = 'native' | 'generic';
 
 /** XDP_FLAGS_* (linux/if_link.h). */
 const MODE_FLAGS: Record<XdpMode, number> = { native: 1 << 2, generic: 1 << 1 };
-const LINK_INFO_SIZE = 32;
-
-export interface XdpLinkInfo {
-  readonly id: number;
-  readonly programId: number;
-  /** 0 once the interface is gone. */
-  readonly interfaceIndex: number;
-}
 
 export interface AttachOptions {
   /** `auto`, the default, tries native first and falls back to generic, and says so in `link.fallback`. */
   readonly mode?: XdpMode | 'auto';
 }
 
-/** A program on an interface. It stays there until the link is disposed of, or, once pinned, until the pin is removed. */
-export class XdpLink implements Disposable {
-  readonly #descriptor: Descriptor;
+/** An XDP program on an interface. */
+export class XdpLink extends InterfaceLink {
   /** The mode it runs in; undefined for a link that was opened, where the interface is gone. */
   readonly mode: XdpMode | undefined;
   /** Why native was not had, where `auto` fell back to generic. */
   readonly fallback: string | undefined;
 
   private constructor(descriptor: Descriptor, mode: XdpMode | undefined, fallback?: string) {
-    this.#descriptor = descriptor;
+    super(descriptor, 'XdpLink');
     this.mode = mode;
     this.fallback = fallback;
   }
@@ -47,14 +38,7 @@ export class XdpLink implements Disposable {
    */
   static attach(program: Program, interfaceName: string, { mode = 'auto' }: AttachOptions = {}): XdpLink {
     requireTypeFor('XdpLink', program);
-    const index = interfaceIndex(interfaceName);
-    if (index === undefined) {
-      throw new SyscallError(
-        'if_nametoindex',
-        'ENODEV',
-        `attach to ${interfaceName}: there is no such interface in this network namespace; ip link lists them`,
-      );
-    }
+    const index = indexToAttachTo(interfaceName);
     if (mode !== 'auto') return new XdpLink(attachIn(program, index, interfaceName, mode), mode);
     const native = tryAttach(program, index, 'native');
     if (typeof native === 'object') return new XdpLink(native, 'native');
@@ -67,6 +51,7 @@ export class XdpLink implements Disposable {
     );
   }
 
+  /** @throws SyscallError; DslError where another kind of link is pinned there. */
   static openPinned(path: string): XdpLink {
     return XdpLink.#adopt(openPinned(path, 'link'));
   }
@@ -77,48 +62,10 @@ export class XdpLink implements Disposable {
 
   static #adopt(opened: Descriptor): XdpLink {
     return adopt(opened, (descriptor) => {
-      const { interfaceIndex: index, programId } = readLinkInfo(descriptor.fd);
-      if (index === 0) return new XdpLink(descriptor, undefined);
-      const { xdp } = readInterface(index);
-      return new XdpLink(descriptor, xdp.native === programId ? 'native' : 'generic');
+      const { interfaceIndex: index, programId } = readOpenedLink(descriptor, 'XdpLink');
+      const mode = index === 0 ? undefined : readInterface(index).xdp.native === programId ? 'native' : 'generic';
+      return new XdpLink(descriptor, mode);
     });
-  }
-
-  get fd(): number {
-    return this.#descriptor.fd;
-  }
-
-  get info(): XdpLinkInfo {
-    return readLinkInfo(this.fd);
-  }
-
-  /** 0 once the interface is gone. */
-  get interfaceIndex(): number {
-    return this.info.interfaceIndex;
-  }
-
-  get programId(): number {
-    return this.info.programId;
-  }
-
-  /** Swaps the program in one step: each frame sees the old one or the new one. @throws SyscallError; DslError for a program of traffic control. */
-  update(program: Program): void {
-    requireTypeFor('XdpLink', program);
-    const attributes = attribute(attr.linkUpdate, { linkFd: this.fd, newProgramFd: program.fd });
-    command('LINK_UPDATE', attributes, `replace the program of a link by ${program.name}`);
-  }
-
-  /** Takes the program off the interface now, though the link object lives on. */
-  detach(): void {
-    command('LINK_DETACH', attribute(attr.descriptor, { fd: this.fd }), 'detach link');
-  }
-
-  pin(path: string): void {
-    pinObject(this.fd, path, 'link');
-  }
-
-  [Symbol.dispose](): void {
-    this.#descriptor[Symbol.dispose]();
   }
 }
 
@@ -171,10 +118,4 @@ function describeAttached(index: number): string {
   if (id === undefined) return 'another program';
   using program = Program.openById(id);
   return `program ${program.name} (id ${String(id)}, ${xdp.native === id ? 'native' : 'generic'})`;
-}
-
-/** `struct bpf_link_info` (linux/bpf.h): type, id, prog_id, then for XDP the interface. */
-function readLinkInfo(fd: number): XdpLinkInfo {
-  const info = objectInfo(fd, LINK_INFO_SIZE, 'link');
-  return { id: info.readUInt32LE(4), programId: info.readUInt32LE(8), interfaceIndex: info.readUInt32LE(16) };
 }
