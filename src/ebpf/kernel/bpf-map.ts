@@ -20,7 +20,7 @@ import {
   tryCommand,
 } from '../sys/bpf.ts';
 import type { Descriptor } from '../sys/descriptor.ts';
-import { addressOf, Mapping, Protection } from '../sys/libc.ts';
+import { addressOf, Mapping, pageSize, Protection } from '../sys/libc.ts';
 import { loadBtf } from './btf-object.ts';
 import {
   DESCRIBED,
@@ -244,7 +244,8 @@ export class BpfMap<
     if ((this.spec.flags & MapFlag.MMAPABLE) === 0) {
       throw new DslError(`mmap map ${this.spec.name}: define it with arrayMap(..., { mmap: true })`);
     }
-    const length = Math.ceil((Math.ceil((this.spec.value?.size ?? 0) / 8) * 8 * this.spec.maxEntries) / 4096) * 4096;
+    const page = pageSize();
+    const length = Math.ceil((Math.ceil((this.spec.value?.size ?? 0) / 8) * 8 * this.spec.maxEntries) / page) * page;
     const mapping = Mapping.map(this.fd, length, 0, Protection.READ | Protection.WRITE);
     if ('errno' in mapping) {
       throw new SyscallError('mmap', mapping.errno, `mmap map ${this.spec.name}: mmap failed with ${mapping.errno}`);

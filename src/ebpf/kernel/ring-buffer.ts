@@ -10,11 +10,10 @@
  * record: positions are read and written once a batch.
  */
 import { SyscallError } from '../errors.ts';
-import { Mapping, Protection, ReadinessWatch } from '../sys/libc.ts';
+import { Mapping, pageSize, Protection, ReadinessWatch } from '../sys/libc.ts';
 import type { Type, u32, u64 } from '../btf/type.ts';
 import type { BpfMap } from './bpf-map.ts';
 
-const PAGE = 4096;
 const HEADER = 8;
 const BUSY = 1 << 31;
 const DISCARD = 1 << 30;
@@ -44,18 +43,19 @@ export class RingBuffer implements Disposable {
     this.#map = map;
     this.#lost = lost;
     const size = map.spec.maxEntries;
+    const page = pageSize();
     this.#mask = size - 1;
-    this.#consumerPage = mapPages(map, PAGE, 0, Protection.READ | Protection.WRITE);
+    this.#consumerPage = mapPages(map, page, 0, Protection.READ | Protection.WRITE);
     try {
-      this.#dataPages = mapPages(map, PAGE + 2 * size, PAGE, Protection.READ);
+      this.#dataPages = mapPages(map, page + 2 * size, page, Protection.READ);
     } catch (error) {
       this.#consumerPage[Symbol.dispose]();
       throw error;
     }
     this.#consumer = new BigInt64Array(this.#consumerPage.memory, 0, 1);
     this.#producer = new BigInt64Array(this.#dataPages.memory, 0, 1);
-    this.#headers = new Int32Array(this.#dataPages.memory, PAGE);
-    this.#data = Buffer.from(this.#dataPages.memory, PAGE);
+    this.#headers = new Int32Array(this.#dataPages.memory, page);
+    this.#data = Buffer.from(this.#dataPages.memory, page);
   }
 
   /** How many records found no room so far. */

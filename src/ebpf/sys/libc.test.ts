@@ -1,8 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, it } from 'vitest';
-import { addressOf } from './libc.ts';
+import { addressOf, pageSize } from './libc.ts';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
@@ -17,4 +18,8 @@ it('keeps buffers alive whose address was taken for the next call', async () => 
   collectGarbage();
   expect(other!.deref()).toBeUndefined();
   expect(taken!.deref()?.length).toBe(100);
+});
+
+it('knows the size of a page', () => {
+  expect(String(pageSize())).toBe(execFileSync('getconf', ['PAGESIZE'], { encoding: 'utf8' }).trim());
 });

@@ -29,6 +29,7 @@ const sendFunction = libc.func('long send(int fd, const void *data, size_t lengt
 const recvFunction = libc.func('long recv(int fd, void *data, size_t length, int flags)');
 const clockResolution = libc.func('int clock_getres(int clock, void *result)');
 const signalMask = libc.func('int pthread_sigmask(int how, const void *set, void *old)');
+const getPageSize = libc.func('int getpagesize(void)');
 const pollFunction = libc.func('int poll(void *descriptors, unsigned long count, int timeout)');
 const setAffinity = libc.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
 
@@ -80,6 +81,11 @@ export function addressOf(buffer: Uint8Array): bigint {
   taken[nextTaken++ % TAKEN] = buffer;
   return koffi.address(buffer);
 }
+
+let knownPageSize: number | undefined;
+
+/** Bytes of a page of this machine's memory, which mappings begin and end at: 4096 on x86, up to 65536 on arm64 and ppc64. */
+export const pageSize = (): number => (knownPageSize ??= getPageSize() as number);
 
 export const Protection = { READ: 1, WRITE: 2 } as const;
 
