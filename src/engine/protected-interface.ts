@@ -170,7 +170,7 @@ export class ProtectedInterface implements Disposable {
         this.#link = made.link;
         this.#acceptLink = made.accept;
         this.#sysctls = made.before;
-        if (made.source) this.#reader?.follow(made.source);
+        this.#reader?.follow(made.next.policy, made.source);
         this.#settleLinger();
       },
     );
@@ -196,7 +196,7 @@ export class ProtectedInterface implements Disposable {
   /** The ring of the next generation, where it is another one. */
   #sourceOf(transaction: Transaction, { maps, protection }: Generation): Source | undefined {
     if (maps.get(protection.maps.events).info.id === this.#reader?.id) return undefined;
-    return transaction.own(() => Source.open(maps, protection.maps));
+    return transaction.own(() => Source.open(maps, protection.maps, protection.policy));
   }
 
   /** Puts the accepting half in its place. Where it is not needed any more it stays as it is, until `LINGER_MS` have passed. */
@@ -290,11 +290,12 @@ export class ProtectedInterface implements Disposable {
    */
   async *events(): AsyncGenerator<SynReport, void, void> {
     if (this.#reader) throw new Error(`read events of ${this.interface}: somebody reads them already`);
-    using reader = new EventReader(Source.open(this.#generation.maps, this.#generation.protection.maps));
+    const { maps, protection } = this.#generation;
+    using reader = new EventReader(Source.open(maps, protection.maps, protection.policy));
     this.#reader = reader;
     this.#setReaders(1);
     try {
-      yield* reader.reports(() => this.policy);
+      yield* reader.reports();
     } finally {
       this.#reader = undefined;
       if (this.#open) this.#setReaders(0);

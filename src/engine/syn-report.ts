@@ -21,12 +21,13 @@ export interface SynReport {
   readonly reason: ReasonName;
 }
 
-export function wordsToAddress(words: readonly bigint[], family: number): string {
+function wordsToAddress(words: readonly bigint[], family: number): string {
   const bytes = Buffer.alloc(16);
   words.forEach((word, index) => bytes.writeBigUInt64LE(word, index * 8));
   return formatAddress(bytes.subarray(0, family === 4 ? 4 : 16));
 }
 
+/** An event in words: `policy` is the one that it was written under. */
 export function synReport(event: Infer<typeof SynEvent>, policy: Policy): SynReport {
   const { name, verdict } = reasonNumbered(event.reason);
   const service = policy.services[event.service];

@@ -79,6 +79,39 @@ describeAsRoot('the engine', () => {
     expect([attached(), pinned()]).toEqual([{}, []]);
   });
 
+  it('names events by the policy that they were written under', async () => {
+    const named = (name: string): PolicyInput => ({ ...hourly(1), services: [{ name }] });
+    const protection = there.run(() => protect(LAB_INTERFACE, named('first')));
+    const reading = protection.events();
+    const names = ['first', 'second', 'third'];
+    const seen: (string | undefined)[] = [];
+    const over: number[] = [];
+    for (const name of names) {
+      if (name !== 'first')
+        there.run(() => {
+          protection.update(named(name));
+        });
+      // What is not asked for stays in the ring.
+      const begun = name === 'first' ? reading.next() : undefined;
+      await new Promise((resolve) => setImmediate(resolve));
+      send(20);
+      const { value } = (await begun) ?? {};
+      if (value?.reason === 'over-source') seen.push(value.service);
+      over.push(Number(protection.stats().reasons['over-source']));
+    }
+    while (seen.length < over.at(-1)!) {
+      const { value } = await reading.next();
+      if (value?.reason === 'over-source') seen.push(value.service);
+    }
+    expect(names.map((name) => seen.filter((one) => one === name).length)).toEqual(
+      over.map((total, index) => total - (over[index - 1] ?? 0)),
+    );
+    there.run(() => {
+      protection[Symbol.dispose]();
+    });
+    await reading.next();
+  });
+
   it('keeps the state of a service under its name', () => {
     const service = (name: string, port: number) => ({
       name,

@@ -18,8 +18,11 @@ const HEADER = 8;
 const BUSY = 1 << 31;
 const DISCARD = 1 << 30;
 
-/** Is given each record in place: valid until it returns. Returning false stops the batch before this record. */
-export type RecordHandler = (memory: Buffer, offset: number, length: number) => boolean | void;
+/**
+ * Is given each record in place: valid until it returns, with its place in the ring's history (see `position`). Returning false stops the batch before
+ * this record.
+ */
+export type RecordHandler = (memory: Buffer, offset: number, length: number, position: number) => boolean | void;
 
 type RingMap = BpfMap<Type, Type, 'ring buffer'>;
 type LostMap = BpfMap<typeof u32, typeof u64, 'per-CPU array'>;
@@ -63,6 +66,12 @@ export class RingBuffer implements Disposable {
     return this.#lost?.lookup(0)?.reduce((sum, count) => sum + count, 0n) ?? 0n;
   }
 
+  /** Bytes that were written to the ring since it was made, exact up to 2^53: the place of the record that comes next. */
+  get position(): number {
+    this.#checkOpen();
+    return Number(Atomics.load(this.#producer, 0));
+  }
+
   /** Bytes that wait to be read. */
   get pending(): number {
     this.#checkOpen();
@@ -76,6 +85,7 @@ export class RingBuffer implements Disposable {
   drain(handle: RecordHandler, limit = Infinity): number {
     this.#checkOpen();
     let position = Atomics.load(this.#consumer, 0);
+    const first = Number(position);
     const start = Number(position & BigInt(this.#mask));
     const available = Number(Atomics.load(this.#producer, 0) - position);
     let taken = 0;
@@ -86,7 +96,7 @@ export class RingBuffer implements Disposable {
       if ((header & BUSY) !== 0) break;
       const length = header & ~(BUSY | DISCARD);
       if ((header & DISCARD) === 0) {
-        if (handle(this.#data, at + HEADER, length) === false) break;
+        if (handle(this.#data, at + HEADER, length, first + taken) === false) break;
         records++;
         if (this.#closed) return records; // the memory is gone
       }
@@ -108,13 +118,13 @@ export class RingBuffer implements Disposable {
    * buffer fills, and what finds no room is counted in `lost`.
    */
   async *batches<T>(
-    decode: (memory: Buffer, offset: number, length: number) => T,
+    decode: (memory: Buffer, offset: number, length: number, position: number) => T,
     limit = 1024,
   ): AsyncGenerator<T[], void, void> {
     while (!this.#closed) {
       const batch: T[] = [];
-      this.drain((memory, offset, length) => {
-        batch.push(decode(memory, offset, length));
+      this.drain((memory, offset, length, position) => {
+        batch.push(decode(memory, offset, length, position));
       }, limit);
       if (batch.length > 0) yield batch;
       else if (this.#finished) return;
