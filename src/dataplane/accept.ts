@@ -3,24 +3,29 @@
  * returns at once unless a challenge was sent lately.
  */
 import {
+  type Builder,
+  bytes,
+  enumOf,
   type Int,
   type ProgramSpec,
+  type Socket,
   struct,
   tc,
   TC,
   TCP_LISTEN,
+  type TcAction,
+  type TcPacket,
   u16,
   u32,
   u8,
-  bytes,
-  type TcAction,
+  type View,
 } from '../ebpf/language.ts';
 import { TCP_FLAG } from '../net/headers.ts';
 import type { Policy } from '../policy/policy.ts';
 import { ASSIGNED_WINDOW_SCALE, type Stack } from './cookie/challenger.ts';
 import type { Clock } from './state/clock.ts';
-import { redeem } from './cookie/cookie.ts';
-import { byFamily, parseLink, parseSegment, portsWord } from './frame/parse.ts';
+import { redeem, type Redeemed } from './cookie/cookie.ts';
+import { byFamily, parseLink, parseSegment, portsWord, type Segment } from './frame/parse.ts';
 import { socketTuple } from './frame/socket-tuple.ts';
 import { parseSynOptions, Present } from './frame/syn-options.ts';
 import { type CounterMaps, count } from './outcome/exits.ts';
@@ -52,7 +57,7 @@ const BATCH_PACKETS = 64;
 /** The program that accepts what was challenged. Needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
 export function acceptProgram(
   policy: Pick<Policy, 'remember'>,
-  maps: VerifiedMaps & RedeemedMaps & CounterMaps,
+  maps: AcceptMaps,
   clock: Clock,
   stack: Stack,
 ): ProgramSpec {
@@ -60,15 +65,7 @@ export function acceptProgram(
     const leave = (): TcAction => TC.UNSPEC;
     const now = clock.coarse($);
     $.if($.at(maps.activity, 0).challengedUntil.le(now), leave);
-    const total = packet.totalLength();
-    const wanted = $.let(total);
-    $.if(wanted.gt(LINEAR), () => {
-      wanted.set(LINEAR);
-    });
-    $.if(packet.remaining().lt(wanted.u64()), () => {
-      packet.pull(wanted).orExit(TC.UNSPEC);
-    });
-    packet.restart();
+    pullHeaders($, packet);
     const link = parseLink($, packet, leave);
     return byFamily($, link, leave, (family) => {
       const rules = { fragments: { first: 'drop', later: 'drop' }, lengths: 'trust' } as const;
@@ -76,71 +73,112 @@ export function acceptProgram(
       const { tcp, source, destination } = segment;
       $.if(tcp.flags.and(TCP_FLAG.ACK | TCP_FLAG.SYN | TCP_FLAG.RST).ne(TCP_FLAG.ACK), leave);
       const options = parseSynOptions($, packet, segment, leave);
-      const timestamps = $.let(options.present.and(stack.timestamps ? Present.TIMESTAMPS : 0));
-      const echo = $.let(swapped(options.echo));
-      const tsval = $.let(swapped(options.timestamp));
+      const stamps: Stamps = {
+        timestamps: $.let(options.present.and(stack.timestamps ? Present.TIMESTAMPS : 0)),
+        echo: $.let(swapped(options.echo)),
+        tsval: $.let(swapped(options.timestamp)),
+      };
       const [tuple, tupleSize] = socketTuple($, source, destination, portsWord(tcp));
-      const accepted = $.let($.u32(0));
-      const full = $.let($.u32(0));
-      const roomy = $.let($.u32(0));
+      const outcome = $.let(Outcome.NOTHING);
+      const room = $.let($.u32(0));
       packet.tcpSocket(tuple, tupleSize, (socket) => {
-        $.if(socket.state.eq(TCP_LISTEN), () => {
-          const redeemed = redeem($, maps, segment, { timestamps, echo }, now);
-          // What comes close behind the ACK belongs to the connection that is about to be there.
-          $.if(redeemed.valid.ne(0).and(wasRedeemed($, maps, segment, now).eq(0)), () => {
-            const attributes = $.stack(RequestAttributes);
-            attributes.set({ mss: redeemed.mss.u16(), ecn: redeemed.ecn.u8(), sack: redeemed.sack.u8() });
-            $.if(redeemed.windowScale.ne(NO_SCALE), () => {
-              attributes.set({
-                windowScale: 1,
-                ourWindowScale: ASSIGNED_WINDOW_SCALE,
-                theirWindowScale: redeemed.windowScale.u8(),
-              });
-            });
-            $.if(timestamps.ne(0), () => {
-              attributes.set({ timestamps: 1, tsval, tsecr: echo });
-            });
-            socket.asTcp().match({
-              some: (listener) => {
-                if (stack.acceptQueue) {
-                  const { length, limit } = stack.acceptQueue;
-                  const [queued, most] = [listener.u32(length), listener.u32(limit)];
-                  $.if(queued.gt(most), () => {
-                    full.set(1);
-                  });
-                  $.if(queued.add(BATCH_PACKETS).lt(most), () => {
-                    roomy.set(1);
-                  });
-                }
-                $.if(full.eq(0), () => {
-                  const failure = $.callKernel(
-                    'bpf_sk_assign_tcp_reqsk',
-                    packet,
-                    listener,
-                    attributes,
-                    RequestAttributes.size,
-                  );
-                  $.if(failure.eq(0), () => {
-                    accepted.set(1);
-                  });
-                });
-              },
-            });
-          });
-        });
+        const ended = accept($, packet, socket, segment, stamps, { maps, stack, now });
+        outcome.set(ended.outcome);
+        room.set(ended.room);
       });
-      $.if(full.ne(0), () => {
+      $.if(outcome.eq(Outcome.FULL), () => {
         // The kernel would drop it, too (`sk_acceptq_is_full`, include/net/sock.h), and the client sends again.
         count($, maps, $.u32(flags.reasons['accept-queue'].number));
         return TC.SHOT;
       });
-      $.if(accepted.ne(0), () => {
-        markRedeemed($, maps, segment, roomy, now);
+      $.if(outcome.eq(Outcome.ACCEPTED), () => {
+        markRedeemed($, maps, segment, room, now);
         remember($, maps, source, policy.remember, now);
       });
       return TC.UNSPEC;
     });
   });
+}
+
+type Tc = Builder<TcAction>;
+type AcceptMaps = VerifiedMaps & RedeemedMaps & CounterMaps;
+
+/** What became of a segment that belongs to a socket. */
+const Outcome = enumOf('accept_outcome', { NOTHING: 0, ACCEPTED: 1, FULL: 2 });
+
+/** The timestamps of an ACK in host order. `timestamps` is 0 where it has none. */
+interface Stamps {
+  readonly timestamps: Int<32>;
+  readonly echo: Int<32>;
+  readonly tsval: Int<32>;
+}
+
+interface Surroundings {
+  readonly maps: AcceptMaps;
+  readonly stack: Stack;
+  readonly now: Int<64>;
+}
+
+/** A buffer may lie in pieces, of which the first is to hold the headers. */
+function pullHeaders($: Tc, packet: TcPacket): void {
+  const wanted = $.let(packet.totalLength());
+  $.if(wanted.gt(LINEAR), () => {
+    wanted.set(LINEAR);
+  });
+  $.if(packet.remaining().lt(wanted.u64()), () => {
+    packet.pull(wanted).orExit(TC.UNSPEC);
+  });
+  packet.restart();
+}
+
+/** Makes a connection where the socket listens and the segment brings a cookie. `room` is not 0 where its accept queue is far from full. */
+function accept(
+  $: Tc,
+  packet: TcPacket,
+  socket: Socket<TcAction>,
+  segment: Segment,
+  stamps: Stamps,
+  { maps, stack, now }: Surroundings,
+) {
+  return $.inline({ outcome: Outcome, room: 32 }, (out) => {
+    const nothing = () => ({ outcome: Outcome.NOTHING, room: 0 });
+    out.if(socket.state.ne(TCP_LISTEN), nothing);
+    const redeemed = redeem($, maps, segment, stamps, now);
+    out.if(redeemed.valid.eq(0), nothing);
+    // What comes close behind the ACK belongs to the connection that is about to be there.
+    out.if(wasRedeemed($, maps, segment, now).ne(0), nothing);
+    const listener = socket.asTcp().orExit(() => out.leave(nothing()));
+    const room = $.let($.u32(0));
+    if (stack.acceptQueue) {
+      const { length, limit } = stack.acceptQueue;
+      const [queued, most] = [listener.u32(length), listener.u32(limit)];
+      out.if(queued.gt(most), () => ({ outcome: Outcome.FULL, room: 0 }));
+      $.if(queued.add(BATCH_PACKETS).lt(most), () => {
+        room.set(1);
+      });
+    }
+    const attributes = requestAttributes($, redeemed, stamps);
+    const failure = $.callKernel('bpf_sk_assign_tcp_reqsk', packet, listener, attributes, RequestAttributes.size);
+    out.if(failure.ne(0), nothing);
+    return { outcome: Outcome.ACCEPTED, room };
+  });
+}
+
+/** What the kernel is told of a connection: what its client said in the SYN. */
+function requestAttributes(
+  $: Tc,
+  { mss, ecn, sack, windowScale: theirs }: Redeemed,
+  { timestamps, tsval, echo }: Stamps,
+): View<(typeof RequestAttributes)['fields']> {
+  const attributes = $.stack(RequestAttributes);
+  attributes.set({ mss: mss.u16(), ecn: ecn.u8(), sack: sack.u8() });
+  $.if(theirs.ne(NO_SCALE), () => {
+    attributes.set({ windowScale: 1, ourWindowScale: ASSIGNED_WINDOW_SCALE, theirWindowScale: theirs.u8() });
+  });
+  $.if(timestamps.ne(0), () => {
+    attributes.set({ timestamps: 1, tsval, tsecr: echo });
+  });
+  return attributes;
 }
 
 /** A number that lies in memory in network order, in host order. */

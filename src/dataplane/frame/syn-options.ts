@@ -51,6 +51,8 @@ const Scale = struct('scale_option', { kind: u8, length: u8, shift: u8 });
 const Timestamps = struct('timestamps_option', { head: be16, value: bytes(4), echo: bytes(4) });
 const MSS_HEAD = 0x0204_0000;
 
+const headerBytesOf = (tcp: Segment['tcp']): Int<32> => tcp.dataOffset.shr(4).u32().shl(2);
+
 /** Reads the options behind the TCP header, where the cursor stands. Leaves where they reach over the end of the segment. */
 export function parseSynOptions<R>(
   $: Builder<R>,
@@ -58,7 +60,7 @@ export function parseSynOptions<R>(
   { tcp, length }: Segment,
   leave: LeaveWith<R>,
 ): SynOptions {
-  const headerBytes = tcp.dataOffset.shr(4).u32().shl(2);
+  const headerBytes = headerBytesOf(tcp);
   $.if(headerBytes.lt(Tcp.size).or(headerBytes.gt(length)), () => leave('bad-tcp-header'));
   const total = headerBytes.sub(Tcp.size);
   const zero = (): Int<32> => $.u32(0).forget();
@@ -69,7 +71,8 @@ export function parseSynOptions<R>(
     timestamp: $.let(zero()),
     echo: $.let(zero()),
     sound: $.let(zero().add(1)),
-    length: total,
+    // Loaded anew: what is learned of `total` below would tell paths apart for the verifier.
+    length: headerBytesOf(tcp).sub(Tcp.size),
   };
   const known = $.let($.u32(0));
   // Looked at from a place that the verifier does not take for this one, so that what it learns here does not tell paths apart.
@@ -120,7 +123,7 @@ export function parseSynOptions<R>(
   return options;
 }
 
-/** What the walk finds, as in `SynOptions`, and the place where it stands. */
+/** What the walk finds, as in `SynOptions`; where it stands, and where the last option of each kind ends: no option ends at 0. */
 const Found = struct('found_options', {
   present: u32,
   mss: u32,
@@ -128,63 +131,79 @@ const Found = struct('found_options', {
   timestamp: u32,
   echo: u32,
   at: u32,
+  mssEnd: u32,
+  scaleEnd: u32,
+  timestampsEnd: u32,
 });
 /** How the walk ended; `SynOptions.sound` are the first two. */
 const Walked = enumOf('walked', { UNSOUND: 0, SOUND: 1, TRUNCATED: 2 });
 
 const Byte = struct('kind', { kind: u8 });
 const OptionHead = struct('option_head', { head: be16 });
-const OptionLength = struct('option_length', { kind: u8, length: u8 });
+const headOf = (kind: number, size: number): number => (kind << 8) | size;
 
 /**
  * Goes through `total` bytes of options at `offset` of the frame, option by option, each at least a byte long. All that changes from round to round lies in
- * memory: the verifier takes what it reads there for any number, so all paths through a round are one path when the next begins.
+ * memory: the verifier takes what it reads there for any number, so all paths through a round are one path when the next begins. A round only
+ * notes where an option is, because the verifier walks each of forty.
  */
 const walk = globalFunc('walk_options', ['packet', 32, 32, Found], Walked, ($, packet, offset, total, found) => {
   packet.skip(offset.and(MAX_OFFSET), { max: MAX_OFFSET }).orExit(Walked.TRUNCATED);
-  $.loop(MAX_OPTION_BYTES, () => {
-    const { at } = found;
-    $.if(at.ge(total), () => Walked.SOUND);
-    packet.ahead(() => {
-      packet.skip(at.and(63), { max: 63 }).orExit(Walked.TRUNCATED);
-      const { kind } = packet.peek(Byte).orExit(Walked.TRUNCATED);
-      $.if(kind.eq(Kind.END), () => Walked.SOUND);
-      $.if(
-        kind.eq(Kind.NOP),
-        () => {
-          found.set({ at: at.add(1) });
-        },
-        () => {
-          // In a list that ends after an option's first byte, what follows is no length; it is found to reach too far, or not to.
-          const { head } = packet.peek(OptionHead).orExit(Walked.TRUNCATED);
-          const size = head.host().u32().and(0xff);
-          const end = at.add(size);
-          $.if(size.lt(2).or(end.gt(total)), () => Walked.UNSOUND);
-          found.set({ at: end });
-          const option = <T extends Fields>(
-            number: number,
-            type: Struct<T>,
-            bit: number,
-            use: (view: View<T>) => void,
-          ): void => {
-            $.if(head.eq((number << 8) | type.size), () => {
-              use(packet.peek(type).orExit(Walked.TRUNCATED));
-              found.set({ present: found.present.or(bit) });
+  const walked = $.inline(Walked, (out) => {
+    $.loop(MAX_OPTION_BYTES, () => {
+      const { at } = found;
+      out.if(at.ge(total), () => Walked.SOUND);
+      packet.ahead(() => {
+        packet.skip(at.and(63), { max: 63 }).orExit(Walked.TRUNCATED);
+        const { kind } = packet.peek(Byte).orExit(Walked.TRUNCATED);
+        out.if(kind.eq(Kind.END), () => Walked.SOUND);
+        $.if(
+          kind.eq(Kind.NOP),
+          () => {
+            found.set({ at: at.add(1) });
+          },
+          () => {
+            // In a list that ends after an option's first byte, what follows is no length; it is found to reach too far, or not to.
+            const { head } = packet.peek(OptionHead).orExit(Walked.TRUNCATED);
+            const size = head.host().u32().and(0xff);
+            const end = at.add(size);
+            out.if(size.lt(2).or(end.gt(total)), () => Walked.UNSOUND);
+            found.set({ at: end });
+            $.if(head.eq(headOf(Kind.MSS, Mss.size)), () => {
+              found.set({ mssEnd: end });
             });
-          };
-          option(Kind.MSS, Mss, Present.MSS, ({ value }) => {
-            found.set({ mss: value.host().u32() });
-          });
-          option(Kind.WINDOW_SCALE, Scale, Present.WINDOW_SCALE, ({ shift }) => {
-            found.set({ windowScale: shift.u32() });
-          });
-          option(Kind.SACK, OptionLength, Present.SACK, () => {});
-          option(Kind.TIMESTAMPS, Timestamps, Present.TIMESTAMPS, (stamps) => {
-            found.set({ timestamp: stamps.value.words()[0]!, echo: stamps.echo.words()[0]! });
-          });
-        },
-      );
+            $.if(head.eq(headOf(Kind.WINDOW_SCALE, Scale.size)), () => {
+              found.set({ scaleEnd: end });
+            });
+            $.if(head.eq(headOf(Kind.SACK, OptionHead.size)), () => {
+              found.set({ present: Present.SACK });
+            });
+            $.if(head.eq(headOf(Kind.TIMESTAMPS, Timestamps.size)), () => {
+              found.set({ timestampsEnd: end });
+            });
+          },
+        );
+      });
     });
+    return Walked.SOUND;
   });
-  return Walked.SOUND;
+  const option = <T extends Fields>(end: Int<32>, type: Struct<T>, bit: number, use: (view: View<T>) => void): void => {
+    $.if(end.ne(0), () => {
+      packet.ahead(() => {
+        packet.skip(end.sub(type.size).and(63), { max: 63 }).orExit(Walked.TRUNCATED);
+        use(packet.peek(type).orExit(Walked.TRUNCATED));
+      });
+      found.set({ present: found.present.or(bit) });
+    });
+  };
+  option(found.mssEnd, Mss, Present.MSS, ({ value }) => {
+    found.set({ mss: value.host().u32() });
+  });
+  option(found.scaleEnd, Scale, Present.WINDOW_SCALE, ({ shift }) => {
+    found.set({ windowScale: shift.u32() });
+  });
+  option(found.timestampsEnd, Timestamps, Present.TIMESTAMPS, (stamps) => {
+    found.set({ timestamp: stamps.value.words()[0]!, echo: stamps.echo.words()[0]! });
+  });
+  return walked;
 });

@@ -1,8 +1,8 @@
 import {
   arrayMap,
   type Builder,
-  func,
-  type Func,
+  type GlobalFunc,
+  globalFunc,
   type Int,
   perCpuArray,
   struct,
@@ -48,7 +48,7 @@ export function count<R>($: Builder<R>, { counters }: CounterMaps, index: Int<32
 export class Exits {
   readonly dryRun: boolean;
   readonly #outcome: boolean;
-  readonly #count: Func<readonly [32], 32>;
+  readonly #count: GlobalFunc<readonly [32], 32>;
   readonly #builder: XdpBuilder;
   readonly #maps: CounterMaps;
 
@@ -57,7 +57,7 @@ export class Exits {
     this.#builder = $;
     this.#maps = maps;
     this.#outcome = outcome;
-    this.#count = func('count', [32], 32, (inner, index) => {
+    this.#count = globalFunc('count', [32], 32, (inner, index) => {
       count(inner, maps, index);
       return 0;
     });

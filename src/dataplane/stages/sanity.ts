@@ -114,7 +114,7 @@ function suspicion<R>($: Builder<R>, names: readonly SanityCheck[], segment: Seg
   for (const number of pick(ZEROS)) suspicious.set(suspicious.or(number(segment, options)));
   const suspectIf = (condition: Condition): void => {
     $.if(condition, () => {
-      suspicious.set(1);
+      suspicious.set($.u32(1).forget());
     });
   };
   suspectIf(window.oneOf(pick(WINDOWS)));
@@ -140,7 +140,7 @@ function sanityReason<R>(
       const condition = CHECKS[name]($, segment, options);
       if (!condition) continue;
       $.if(condition, () => {
-        reason.set(NUMBERS[name]);
+        reason.set($.u32(NUMBERS[name]).forget());
       });
     }
   });

@@ -66,7 +66,7 @@ export const Metered = enumOf('metered', { OVER: 0, WITHIN: 1, CONTENDED: 2 });
 export function aheadOf<R>($: Builder<R>, cell: Int<32>, now: Int<32>, limit: Int<32>): IntVariable<32> {
   const ahead = $.let(cell.sub(now));
   $.if(ahead.gt(limit), () => {
-    ahead.set(0);
+    ahead.set($.u32(0).forget());
   });
   return ahead;
 }
