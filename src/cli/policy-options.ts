@@ -1,3 +1,4 @@
+import { dirname, isAbsolute, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { FileError, FileLimit, readRegularFile } from '../engine/regular-file.ts';
 import { type Policy, resolvePolicy } from '../policy/policy.ts';
@@ -49,6 +50,22 @@ function readFile(file: string): string {
   }
 }
 
+/** A policy file's input, whose list files lie where the file does unless their paths are absolute. */
+function withListFiles(input: PolicyInput, config: string): PolicyInput {
+  const { lists } = input;
+  if (!lists) return input;
+  const beside = (files: readonly string[]): string[] =>
+    files.map((file) => (isAbsolute(file) ? file : join(dirname(config), file)));
+  return {
+    ...input,
+    lists: {
+      ...lists,
+      ...(lists['allow-files'] ? { 'allow-files': beside(lists['allow-files']) } : {}),
+      ...(lists['deny-files'] ? { 'deny-files': beside(lists['deny-files']) } : {}),
+    },
+  };
+}
+
 /** A policy, and where it was written. */
 export interface GivenPolicy {
   readonly input: PolicyInput;
@@ -61,7 +78,7 @@ export interface GivenPolicy {
 export function policyOf(options: PolicyOptions): GivenPolicy {
   const { config, rate, burst, port, challenge, form, dryRun } = options;
   const text = config === undefined ? '' : readFile(config);
-  const file: PolicyInput = config === undefined ? {} : readPolicy(text, config).input;
+  const file: PolicyInput = config === undefined ? {} : withListFiles(readPolicy(text, config).input, config);
   const before = file.limits?.source || defaults.source;
   const source =
     rate === undefined && burst === undefined
