@@ -14,7 +14,19 @@ const network = fc
 const networks = fc.array(network, { maxLength: 6 });
 const change = fc.record({ add: networks, remove: networks });
 
-it('holds what makes the longest prefix say what the lists say, after any changes', () => {
+const ADDRESSES = Array.from({ length: 16 }, (_, top) =>
+  Uint8Array.from({ length: 16 }, (_value, at) => (at === 0 ? top << 4 : 0)),
+);
+const covering = (address: Uint8Array) => (packed: string) => cidrContains(unpackIpv6(packed), address);
+
+/** What the trie says of each address. */
+const answers = (trie: ReadonlyMap<string, number>): number[] =>
+  ADDRESSES.map((address) => {
+    const found = [...trie].filter(([packed]) => covering(address)(packed));
+    return found.toSorted(([a], [b]) => packedBits(b) - packedBits(a))[0]?.[1] ?? Listed.NO.number;
+  });
+
+it('makes the longest prefix say what the lists say, after any changes, and at no step anything else than before or afterwards', () => {
   fc.assert(
     fc.property(fc.array(fc.record({ allow: change, deny: change }), { maxLength: 8 }), (changes) => {
       const trie = new ListTrie();
@@ -26,22 +38,27 @@ it('holds what makes the longest prefix say what the lists say, after any change
           for (const added of one[action].add) lists[action].add(added);
         }
         const { set, gone } = trie.apply(one);
-        for (const packed of gone) expect(inKernel.delete(packed)).toBe(true);
-        for (const [packed, value] of set) inKernel.set(packed, value);
-        expect(inKernel.size).toBe(trie.size);
-        for (let top = 0; top < 16; top++) {
-          const address = Uint8Array.from({ length: 16 }, (_, at) => (at === 0 ? top << 4 : 0));
-          const covers = (packed: string): boolean => cidrContains(unpackIpv6(packed), address);
-          const longest = [...inKernel]
-            .filter(([packed]) => covers(packed))
-            .toSorted(([a], [b]) => packedBits(b) - packedBits(a))[0];
-          const expected = [...lists.allow].some(covers)
-            ? Listed.ALLOW.number
-            : [...lists.deny].some(covers)
-              ? Listed.DENY.number
-              : Listed.NO.number;
-          expect(longest?.[1] ?? Listed.NO.number).toBe(expected);
+        const before = answers(inKernel);
+        const wanted = ADDRESSES.map((address) => {
+          const covers = covering(address);
+          if ([...lists.allow].some(covers)) return Listed.ALLOW.number;
+          return [...lists.deny].some(covers) ? Listed.DENY.number : Listed.NO.number;
+        });
+        const noThirdState = (): void => {
+          answers(inKernel).forEach((answer, at) => {
+            expect([before[at], wanted[at]]).toContain(answer);
+          });
+        };
+        for (const [packed, value] of set) {
+          inKernel.set(packed, value);
+          noThirdState();
         }
+        for (const packed of gone) {
+          expect(inKernel.delete(packed)).toBe(true);
+          noThirdState();
+        }
+        expect(inKernel.size).toBe(trie.size);
+        expect(answers(inKernel)).toEqual(wanted);
       }
     }),
   );

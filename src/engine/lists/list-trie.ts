@@ -8,7 +8,10 @@ export interface Change6 {
   readonly remove?: readonly string[];
 }
 
-/** What is to be written into the trie, and what is to be taken out. */
+/**
+ * What is to be written into the trie, and then taken out, each in order: the longest prefix first in, and the shortest first out. At every step an address
+ * has the answer from before the change or the one from after it.
+ */
 export interface TrieChange {
   readonly set: readonly (readonly [string, number])[];
   readonly gone: readonly string[];
@@ -61,7 +64,10 @@ export class ListTrie {
         set.push([network, value]);
       }
     }
-    return { set, gone };
+    return {
+      set: set.toSorted(([a], [b]) => packedBits(b) - packedBits(a)),
+      gone: gone.toSorted((a, b) => packedBits(a) - packedBits(b)),
+    };
   }
 
   #count(network: string, step: number): void {

@@ -3,7 +3,7 @@ import { capacityFor, firstRoot, type ListMemory, ListTable, touchedRoots } from
 import { ListTrie } from './list-trie.ts';
 import type { ListCapacity } from '../../dataplane/maps.ts';
 import type { ProtectionMaps } from '../../dataplane/pipeline.ts';
-import { packedBits, unpackIpv6 } from '../../net/ipv6-network.ts';
+import { unpackIpv6 } from '../../net/ipv6-network.ts';
 import { addNetwork, type NetworkList, NetworkListError, readNetworks } from '../../net/network-list.ts';
 import { printable, shorten } from '../../net/quote.ts';
 import type { Policy } from '../../policy/policy.ts';
@@ -144,11 +144,8 @@ export class LiveLists implements Disposable {
   #applyTrie(changes: Changes<string>): void {
     const { set, gone } = this.#trie.apply(changes);
     const trie = this.#maps.get(this.#specs.lists.trie);
-    // Longest first in, then shortest first out: an address whose answer stays has it all the time.
-    const entering = set.toSorted(([a], [b]) => packedBits(b) - packedBits(a));
-    const leaving = gone.toSorted((a, b) => packedBits(a) - packedBits(b));
-    trie.updateMany(entering.map(([packed, value]) => [addressKey(unpackIpv6(packed)), value] as const));
-    trie.deleteMany(leaving.map((packed) => addressKey(unpackIpv6(packed))));
+    trie.updateMany(set.map(([packed, value]) => [addressKey(unpackIpv6(packed)), value] as const));
+    trie.deleteMany(gone.map((packed) => addressKey(unpackIpv6(packed))));
   }
 
   /** Says which lists have anything in them. */
