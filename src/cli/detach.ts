@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { SyscallError } from '../ebpf/index.ts';
 import { protectingProcess } from '../engine/instance.ts';
+import { pinnedInterfaces } from '../engine/pin-key.ts';
 import { Pins } from '../engine/pins.ts';
 import { restoreSysctls } from '../engine/sysctls.ts';
 import { attemptAll, throwFirst } from '../engine/transaction.ts';
@@ -8,9 +9,23 @@ import { requireRoot, UsageError } from './exit-status.ts';
 import { checkInterface } from './interface-option.ts';
 import { print } from './output.ts';
 
-function detach({ interface: name }: { readonly interface: string }): void {
-  checkInterface(name);
+function list(): void {
+  const names = pinnedInterfaces();
+  print(names.length === 0 ? 'nothing is pinned in this network namespace' : names.map(pinnedLine).join('\n'));
+}
+
+function pinnedLine(name: string): string {
+  const pid = protectingProcess(name);
+  return pid === undefined ? `${name}: left behind; seawall detach -i ${name}` : `${name}: protected by process ${pid}`;
+}
+
+function detach({ interface: name }: { readonly interface?: string }): void {
+  if (name !== undefined) checkInterface(name);
   requireRoot('detach');
+  if (name === undefined) {
+    list();
+    return;
+  }
   const pid = protectingProcess(name);
   if (pid !== undefined) {
     throw new SyscallError(
@@ -20,7 +35,11 @@ function detach({ interface: name }: { readonly interface: string }): void {
     );
   }
   const pins = new Pins(name);
-  if (!pins.exist) throw new UsageError(`detach: nothing is pinned for ${name} in this network namespace`);
+  if (!pins.exist) {
+    const others = pinnedInterfaces();
+    const pinned = others.length === 0 ? '' : `; pinned are ${others.join(', ')}`;
+    throw new UsageError(`detach: nothing is pinned for ${name} in this network namespace${pinned}`);
+  }
   const sysctls = pins.sysctls();
   throwFirst(
     attemptAll([
@@ -38,6 +57,6 @@ function detach({ interface: name }: { readonly interface: string }): void {
 export function detachCommand(): Command {
   return new Command('detach')
     .description('take down what a killed `seawall run` left in force on an interface')
-    .requiredOption('-i, --interface <name>', 'the interface')
+    .option('-i, --interface <name>', 'the interface; without it, what is pinned is listed')
     .action(detach);
 }

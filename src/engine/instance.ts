@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { SyscallError } from '../ebpf/index.ts';
-import { interfaceKey } from './pins.ts';
+import { interfaceKey } from './pin-key.ts';
 
 const DIRECTORY = '/run/seawall';
 

@@ -7,11 +7,12 @@
  * A set is made whole as `next` and then renamed to the next number, so a crash at any moment leaves the old set or the new one; the
  * highest number is in force. The BPF file system takes no dots in names: they are written %2e.
  */
-import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { BpfMap, DslError, ensureBpfFileSystem, SyscallError, TcLink, unpin, XdpLink } from '../ebpf/index.ts';
 import type { FindMap, KernelMaps } from './kernel-maps.ts';
 import { createStateMap, PIN_VERSION, type PinnedState, readStateMap, STATE } from './pinned-state.ts';
+import { interfaceKey, interfacesIn } from './pin-key.ts';
 import { type PinRoot, pinRoot } from './pin-root.ts';
 import type { SysctlsBefore } from './sysctls.ts';
 import { attemptAll, throwFirst, type Transaction } from './transaction.ts';
@@ -21,29 +22,10 @@ const LINK = 'link';
 const ACCEPT_LINK = 'accept_link';
 const NEXT = 'next';
 
-/** The number of a process's network namespace; undefined where we may not look. */
-function namespaceOf(process: string): number | undefined {
-  try {
-    return statSync(`/proc/${process}/ns/net`).ino;
-  } catch {
-    return undefined;
-  }
-}
-
 /** What is there: undefined for nothing. Links are not followed. */
 function kindOf(path: string): 'directory' | 'other' | undefined {
   const found = lstatSync(path, { throwIfNoEntry: false });
   return found && (found.isDirectory() ? 'directory' : 'other');
-}
-
-/** The number of this thread's network namespace: it may have entered another one than its process. */
-export const networkNamespace = (): number | undefined => namespaceOf('thread-self');
-
-/** A file name that says which interface of which network namespace: those of process 1's carry no number. */
-export function interfaceKey(interfaceName: string): string {
-  const own = networkNamespace();
-  const name = interfaceName.replaceAll('%', '%25').replaceAll('@', '%40').replaceAll('.', '%2e');
-  return own === namespaceOf('1') ? name : `${name}@${String(own)}`;
 }
 
 /** A complete set of pins that an earlier process, or this one, left. */
@@ -187,11 +169,9 @@ export class Pins {
 
   /** What other protected interfaces of this network namespace know of the time before they set sysctls: they need them as they are. */
   sysctlsOfOthers(): SysctlsBefore[] {
-    const [root, own] = [dirname(this.directory), basename(this.directory)];
-    if (kindOf(root) !== 'directory') return [];
-    const namespace = (key: string): string => /@.*|$/.exec(key)![0];
-    const others = readdirSync(root).filter((key) => key !== own && namespace(key) === namespace(own));
-    return others.flatMap((key) => sysctlsIn(`${root}/${key}`));
+    if (kindOf(dirname(this.directory)) !== 'directory') return [];
+    const others = interfacesIn(dirname(this.directory)).filter((name) => name !== this.#interface);
+    return others.flatMap((name) => sysctlsIn(`${dirname(this.directory)}/${interfaceKey(name)}`));
   }
 
   /** Begins a set with these maps and this state. */

@@ -79,8 +79,13 @@ describeAsRoot('pins', () => {
     for (const pid of there.processes()) process.kill(pid, 'SIGKILL');
     await run.ended();
     expect([Object.keys(attached()).length, read()]).toEqual([1, '2']);
+    expect(seawallOn('server', 'detach').stdout).toBe('eth0: left behind; seawall detach -i eth0\n');
+    expect(seawallOn('server', 'detach', '-i', 'lo').stderr).toBe(
+      'seawall: detach: nothing is pinned for lo in this network namespace; pinned are eth0\n',
+    );
     expect(seawallOn('server', 'detach', '-i', LAB_INTERFACE).stdout).toBe('eth0 is no longer protected\n');
     expect([attached(), read()]).toEqual([{}, before]);
+    expect(seawallOn('server', 'detach').stdout).toBe('nothing is pinned in this network namespace\n');
     rmSync(dirname(file), { recursive: true });
   });
 
@@ -97,6 +102,7 @@ describeAsRoot('pins', () => {
     const { status, stderr } = seawallOn('server', 'detach', '-i', LAB_INTERFACE);
     expect([status, stderr]).toEqual([4, expect.stringMatching(/process \d+ protects it; stop that process/)]);
     expect(attached()).not.toEqual({});
+    expect(seawallOn('server', 'detach').stdout).toMatch(/^eth0: protected by process \d+\n$/);
     expect(await run.stop()).toBe(0);
   });
 
