@@ -16,7 +16,7 @@ interface CheckOptions {
 const size = (bytes: number): string =>
   bytes >= 1 << 20 ? `${(bytes / (1 << 20)).toFixed(1)} MiB` : `${(bytes / 1024).toFixed(1)} KiB`;
 
-function text({ programs, maps, challenge, features, falseLimit }: Checked): string {
+function text({ programs, maps, challenge, notes, features, falseLimit }: Checked): string {
   const lines: string[] = [];
   for (const { name, instructions, verified, stages } of programs) {
     lines.push(
@@ -30,7 +30,7 @@ function text({ programs, maps, challenge, features, falseLimit }: Checked): str
   const total = maps.reduce((sum, { bytes }) => sum + bytes, 0);
   lines.push(`maps: ${size(total)} in all`);
   for (const { name, bytes } of maps) lines.push(`  ${name.padEnd(16)} ${size(bytes).padStart(10)}`);
-  lines.push(challenge);
+  lines.push(challenge, ...notes);
   for (const { name, available, since } of features)
     lines.push(`  ${available ? 'has' : 'lacks'} ${name} (Linux ${since})`);
   lines.push('number of sources at their limit, and the probability that another source is limited too early:');

@@ -32,6 +32,8 @@ export interface Checked {
   readonly maps: readonly { readonly name: string; readonly bytes: number }[];
   /** How SYNs are challenged here, and why so. */
   readonly challenge: string;
+  /** What the policy says without effect. */
+  readonly notes: readonly string[];
   readonly features: readonly Feature[];
   /** How likely it is that a source is judged too hard, by how many others are at their limit. */
   readonly falseLimit: readonly { readonly busySources: number; readonly probability: number }[];
@@ -80,6 +82,16 @@ function checkProgram(spec: ProgramSpec, visits: boolean): CheckedProgram {
   return { name: spec.name, instructions: program.size, verified: verifiedInstructions, stages };
 }
 
+/** In the mode `auto` the limit of the service turns challenges on. */
+function notesOn({ services }: Policy): string[] {
+  return services
+    .filter(({ challenge, limits }) => challenge === 'auto' && !limits.service)
+    .map(
+      ({ name }) =>
+        `service ${name}: in the mode "auto" its limit turns challenges on, and it has none; only SYNs over the limit of their source or prefix are challenged`,
+    );
+}
+
 /** Builds and loads a policy's programs, and lets them go again; `visits` has the verifier count its steps, which takes a while. @throws VerifierError, SyscallError. */
 export function checkPolicy(policy: Policy, interfaceName: string | undefined, visits = false): Checked {
   const settled = settleChallenger(policy, interfaceName ?? 'lo');
@@ -97,6 +109,7 @@ export function checkPolicy(policy: Policy, interfaceName: string | undefined, v
     programs: specs.map((spec) => checkProgram(spec, visits)),
     maps: flatMaps(maps).map((spec) => ({ name: spec.name, bytes: mapBytes(spec) })),
     challenge: settled.note,
+    notes: notesOn(policy),
     features: FORMS.flatMap((form) => formFeature(form) ?? []),
     falseLimit: BUSY.map((busySources) => ({
       busySources,
