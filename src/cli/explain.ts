@@ -15,7 +15,22 @@ import { namingFile, openCapture } from './replay.ts';
 
 const STAGES: readonly AnyStage[] = stages;
 
-function explain(path: string, options: PolicyOptions & { readonly packet: string }): void {
+interface ExplainOptions extends PolicyOptions {
+  readonly packet: string;
+  readonly json?: boolean;
+}
+
+/** What decided on a packet, as it is printed. */
+interface Decision {
+  readonly n: number;
+  readonly verdict: Replayed['verdict'];
+  readonly reason: string;
+  readonly description?: string;
+  /** The stages up to the one that decided, which is the last. */
+  readonly stages: readonly { readonly stage: string; readonly says: string }[];
+}
+
+function explain(path: string, options: ExplainOptions): void {
   requireRoot('explain');
   const wanted = parseCount(options.packet, '--packet', 1, Number.MAX_SAFE_INTEGER);
   const { policy, use } = policyOf(options);
@@ -26,21 +41,18 @@ function explain(path: string, options: PolicyOptions & { readonly packet: strin
       // Everything before it counts: buckets and verified sources are what it finds.
       const result = replay.run(packet);
       if (result.n < wanted) continue;
-      printDecision(packet, policy, result);
+      const decision = decisionOn(packet, policy, result);
+      print(options.json ? JSON.stringify(decision) : text(decision));
       return;
     }
     throw new UsageError(`${path} has fewer than ${String(wanted)} packets`);
   });
 }
 
-function printDecision(packet: CapturedPacket, policy: Policy, result: Replayed): void {
-  const { reason, verdict, tokens, reply } = result;
-  if (verdict === 'skipped') {
-    print(`packet ${String(result.n)}: skipped, ${reason}`);
-    return;
-  }
+function decisionOn(packet: CapturedPacket, policy: Policy, result: Replayed): Decision {
+  const { n, reason, verdict, tokens, reply } = result;
+  if (verdict === 'skipped') return { n, verdict, reason, stages: [] };
   const decision = reasonOf(reason as ReasonName);
-  print(`packet ${String(result.n)}: ${verdict.toUpperCase()} (${reason}): ${decision.description}`);
   const decided = STAGES.findIndex(({ reasons }) => Object.values(reasons).includes(decision));
   const given: Explained = {
     policy,
@@ -51,15 +63,23 @@ function printDecision(packet: CapturedPacket, policy: Policy, result: Replayed)
     tokens,
     reply,
   };
-  STAGES.slice(0, decided + 1).forEach((stage, index) => {
-    print(`${index === decided ? '>' : ' '} ${stage.name.padEnd(9)} ${stage.explain(given)}`);
-  });
+  const shown = STAGES.slice(0, decided + 1).map((stage) => ({ stage: stage.name, says: stage.explain(given) }));
+  return { n, verdict, reason, description: decision.description, stages: shown };
+}
+
+function text({ n, verdict, reason, description, stages: shown }: Decision): string {
+  if (description === undefined) return `packet ${String(n)}: ${verdict}, ${reason}`;
+  const lines = shown.map(
+    ({ stage, says }, index) => `${index === shown.length - 1 ? '>' : ' '} ${stage.padEnd(9)} ${says}`,
+  );
+  return [`packet ${String(n)}: ${verdict.toUpperCase()} (${reason}): ${description}`, ...lines].join('\n');
 }
 
 export function explainCommand(): Command {
   const command = new Command('explain')
     .description('show what decided on one packet of a capture, stage by stage; the packets before it count')
     .argument('<capture>', 'a pcap or pcapng file of Ethernet frames')
-    .requiredOption('--packet <number>', 'which packet, from 1');
+    .requiredOption('--packet <number>', 'which packet, from 1')
+    .option('--json', 'print the decision as JSON');
   return addPolicyOptions(command).action(explain);
 }

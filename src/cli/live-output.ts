@@ -14,9 +14,17 @@ const MOST_WAITING = 1 << 20;
 /** How long the end waits for a reader that takes nothing. */
 const LAST_PATIENCE_MS = 1000;
 
+/** What is done where printing fails. Each is called once at most. */
+export interface OutputHandlers {
+  /** Nothing more can be printed. */
+  readonly failed: (error: OutputError) => void;
+  /** In the end nobody had read everything. */
+  readonly leftOut: (problem: string) => void;
+}
+
 export class LiveOutput implements AsyncDisposable {
   readonly #descriptor: number;
-  readonly #tell: (problem: string) => void;
+  readonly #handlers: OutputHandlers;
   readonly #waiting: Buffer[] = [];
   #bytes = 0;
   #skipped = 0;
@@ -24,10 +32,9 @@ export class LiveOutput implements AsyncDisposable {
   #retry: NodeJS.Timeout | undefined;
   #woken: (() => void)[] = [];
 
-  /** `tell` is told, once each, that nothing more can be printed, and in the end what nobody read. */
-  constructor(descriptor: number, tell: (problem: string) => void) {
+  constructor(descriptor: number, handlers: OutputHandlers) {
     this.#descriptor = descriptor;
-    this.#tell = tell;
+    this.#handlers = handlers;
   }
 
   /** Prints lines, now or once they are read; where too much waits already, they are counted and left out. */
@@ -69,9 +76,7 @@ export class LiveOutput implements AsyncDisposable {
         return;
       }
       this.#stop();
-      this.#tell(
-        `${new OutputError(error as NodeJS.ErrnoException).message}; the protection goes on, and prints nothing more`,
-      );
+      this.#handlers.failed(new OutputError(error as NodeJS.ErrnoException));
     }
     for (const wake of this.#woken.splice(0)) wake();
   }
@@ -99,6 +104,6 @@ export class LiveOutput implements AsyncDisposable {
     clearTimeout(patience);
     const lost = this.#skipped + this.#waiting.length;
     this.#stop();
-    if (lost > 0) this.#tell(`print: standard output is not read; ${String(lost)} messages were left out`);
+    if (lost > 0) this.#handlers.leftOut(`print: standard output is not read; ${String(lost)} messages were left out`);
   }
 }

@@ -33,9 +33,14 @@ const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigi
 class Output implements AsyncDisposable {
   readonly #json: boolean;
   /** Where complaints are not read either, nobody is there to be told. */
-  readonly #complaints = new LiveOutput(2, () => {});
-  readonly #out = new LiveOutput(1, (problem) => {
-    this.complain(problem);
+  readonly #complaints = new LiveOutput(2, { failed: () => {}, leftOut: () => {} });
+  readonly #out = new LiveOutput(1, {
+    failed: ({ message }) => {
+      this.complain(`${message}; the protection goes on, and prints nothing more`);
+    },
+    leftOut: (problem) => {
+      this.complain(problem);
+    },
   });
 
   constructor(json: boolean) {
@@ -77,7 +82,7 @@ function describe(protection: ProtectedInterface): string {
   return lines.join('\n');
 }
 
-export function verdictLine(report: SynReport, burst: number): string {
+function verdictLine(report: SynReport, burst: number): string {
   const { source, sourcePort, destination, destinationPort, tokensLeft, verdict, reason } = report;
   const host = (address: string, port: number): string =>
     address.includes(':') ? `[${address}]:${String(port)}` : `${address}:${String(port)}`;

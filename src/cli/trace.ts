@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { SyscallError, type XdpMode } from '../ebpf/index.ts';
 import { protectingProcess } from '../engine/instance.ts';
@@ -7,7 +8,8 @@ import { parseFrame } from '../net/parse.ts';
 import { parseCount } from '../policy/units.ts';
 import { checkInterface } from './interface-option.ts';
 import { requireRoot } from './exit-status.ts';
-import { complain, print } from './output.ts';
+import { LiveOutput } from './live-output.ts';
+import { complain, type OutputError } from './output.ts';
 import { PacketFile } from './packet-file.ts';
 import { UntilStopped } from './until-stopped.ts';
 
@@ -19,6 +21,9 @@ interface TraceCommandOptions {
   readonly mode: XdpMode | 'auto';
   readonly json?: boolean;
 }
+
+/** Lines that are printed before it is asked whether they are read. */
+const LINES_AT_ONCE = 256;
 
 /** One TCP segment, as it is printed. */
 interface SegmentLine {
@@ -84,19 +89,40 @@ async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promis
     inPlaceOf: inPlaceOf(options.interface),
   });
   using file = options.write === undefined ? undefined : new PacketFile(options.write);
+  let stop!: () => void;
+  const stopped = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
   using _signals = new UntilStopped(() => {
+    stop();
     tracer[Symbol.dispose]();
   });
   const why = tracer.fallback === undefined ? '' : ` (${tracer.fallback})`;
   complain(`tracing ${options.interface} in ${tracer.mode} mode${why}`);
+  let failure: OutputError | undefined;
   let seen = 0;
-  for await (const frame of tracer.frames()) {
-    const line = segmentLine(frame);
-    if (!line) continue;
-    print(options.json ? JSON.stringify(line) : text(line));
-    file?.add(frame);
-    if (++seen >= limit) break;
+  {
+    await using output = new LiveOutput(1, {
+      failed: (error) => {
+        failure = error;
+        tracer[Symbol.dispose]();
+      },
+      leftOut: complain,
+    });
+    for await (const frame of tracer.frames()) {
+      const line = segmentLine(frame);
+      if (!line) continue;
+      output.print(options.json ? JSON.stringify(line) : text(line));
+      file?.add(frame);
+      if (++seen >= limit) break;
+      // While nobody reads, segments wait in the kernel's ring, and signals are answered.
+      if (seen % LINES_AT_ONCE === 0) {
+        await Promise.race([output.written(), stopped]);
+        await nextTurn();
+      }
+    }
   }
+  if (failure) throw failure;
   const { lost } = tracer;
   complain(`${String(seen)} segments${lost > 0n ? `, ${String(lost)} more came too fast to be printed` : ''}`);
 }

@@ -461,6 +461,41 @@ describeAsRoot('in the lab', () => {
     expect(trace.output).toMatch(/^\d+ segments$/m);
   });
 
+  /** A trace on the server in a shell script, where it is "$@". */
+  const traceIn = (script: string): Running =>
+    new Running(
+      process.execPath,
+      [CLI, 'lab', 'exec', 'server', '--', 'bash', '-c', script].concat(process.execPath, CLI, 'trace', '-i', 'eth0'),
+    );
+
+  it('ends a trace that is stopped while nobody reads its lines', async () => {
+    await using trace = traceIn(
+      '{ "$0" "$@" & echo "pid $!" >&2; wait $!; echo "status $?" >&2; } | { read -r line; exec sleep 100; }',
+    );
+    await trace.until(/tracing/);
+    const pid = Number((await trace.until(/pid (\d+)/))[1]);
+    // More lines than a pipe holds.
+    expect(seawall('lab', 'flood', '--rate', '20000', '--seconds', '1', '--sources', 'random').status).toBe(0);
+    process.kill(pid, 'SIGTERM');
+    await trace.until(/standard output is not read; \d+ messages were left out/);
+    await trace.until(/^\d+ segments.*\nstatus 0$/m);
+    for (const left of serverNamespace.processes()) process.kill(left, 'SIGTERM');
+    await trace.ended();
+  });
+
+  it('ends a trace whose reader went away', async () => {
+    await using trace = traceIn('"$0" "$@" | head -1; echo "status ${PIPESTATUS[0]}"');
+    await trace.until(/tracing/);
+    await vi.waitUntil(
+      () => {
+        fetchPage();
+        return /status 141/.test(trace.output);
+      },
+      { timeout: 20_000 },
+    );
+    expect(await trace.ended()).toBe(0);
+  });
+
   it('traces IPv6', async () => {
     await using _http = await httpServer();
     await using trace = Running.seawallOn('server', 'trace', '-i', 'eth0', '--syn', '--count', '1');
@@ -581,6 +616,11 @@ describeAsRoot('policies and captures', () => {
     expect(stdout).toMatch(/program seawall: [\d,]+ instructions, [\d,]+ walked by the verifier/);
     expect(stdout).toMatch(/ {2}meter +\d/);
     expect(stdout).toMatch(/ {2}verified +4\.0 MiB/);
+    expect(stdout).not.toContain('service web:');
+    const unlimited = file('unlimited.toml', '[limits]\nservice = false\n');
+    expect(seawall('check', unlimited).stdout).toMatch(
+      /^service all: in the mode "auto" its limit turns challenges on/m,
+    );
     const slow = file('slow.toml', '[challenge]\nmode = "off"\n');
     expect(seawall('check', slow, '--verifier').stdout).toMatch(/ {2}parse +[\d,]+ +\d/);
     const json = JSON.parse(seawall('check', good, '--json', '--asm').stdout) as { ok: boolean; assembly: string };
@@ -661,6 +701,11 @@ describeAsRoot('policies and captures', () => {
     expect(stdout).toMatch(/^packet 6: DROP \(over-source\): over the limit of its source/);
     expect(stdout).toMatch(/^ {2}parse +58 bytes, type 0x0800, IPv4 10\.0\.0\.1 > 10\.0\.0\.10/m);
     expect(stdout).toMatch(/^> limits +source 1\/s, burst 5, tokens 0 > 0$/m);
+    const json = JSON.parse(seawall('explain', path, '--packet', '6', '--challenge', 'off', '--json').stdout) as {
+      stages: { stage: string; says: string }[];
+    };
+    expect(json).toMatchObject({ n: 6, verdict: 'drop', reason: 'over-source' });
+    expect(json.stages.at(-1)).toEqual({ stage: 'limits', says: 'source 1/s, burst 5, tokens 0 > 0' });
     expect(seawall('explain', path, '--packet', '7').stderr).toMatch(/fewer than 7 packets/);
   });
 
