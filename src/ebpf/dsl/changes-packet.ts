@@ -1,6 +1,6 @@
 import type { HelperName } from './helper-arguments.ts';
 
-/** Helpers after which the verifier takes no pointer into the packet from before (bpf_helper_changes_pkt_data, net/core/filter.c, Linux 6.13). */
+/** Helpers after which the verifier takes no pointer into the packet from before (bpf_helper_changes_pkt_data, net/core/filter.c, compared with Linux 6.18). */
 const CHANGES_PACKET: ReadonlySet<HelperName> = new Set<HelperName>([
   'clone_redirect',
   'l3_csum_replace',
