@@ -3,7 +3,6 @@ import {
   DslError,
   type Exited,
   type Int,
-  looksForSites,
   type ProgramSpec,
   xdp,
   type XdpAction,
@@ -74,9 +73,16 @@ export function mapContents(maps: ProtectionMaps, policy: Policy, lists = SMALL_
   return groups().flatMap((group) => group.contents?.(maps, given) ?? []);
 }
 
+/** Generates a protection's programs, anew each time. */
+export interface Writers {
+  readonly program: () => ProgramSpec;
+  readonly accept: () => ProgramSpec | undefined;
+}
+
 /** A protection as plain data: the programs, each generated when it is first asked for, and the maps they share with user space. */
 export interface Protection {
   readonly policy: Policy;
+  readonly write: Writers;
   readonly program: ProgramSpec;
   /** The half of the form `assign` that works in traffic control. */
   readonly accept: ProgramSpec | undefined;
@@ -101,7 +107,7 @@ export function protection(
 ): Protection {
   const challenger = policy.services.some((one) => one.challenge !== 'off') ? able : undefined;
   const maps = protectionMaps(policy, room);
-  const program = once(() =>
+  const program = (): ProgramSpec =>
     xdp('seawall', ($, packet) => {
       const exits = new Exits($, maps, policy.dryRun, outcome);
       const leave = (name: ParseReason): XdpAction => exits.leave(parse.reasons[name]);
@@ -116,20 +122,20 @@ export function protection(
         const judged = forged ? { ...segment, source: new Address(4, () => forged) } : segment;
         return judge($, packet, judged, { policy, maps, exits, clock, challenger });
       });
-    }),
-  );
+    });
   const forms = challenger ? formsIn(policy, challenger) : [];
-  const accept = once(() =>
-    challenger && forms.includes('assign') ? acceptProgram(policy, maps, clock, challenger.stack) : undefined,
-  );
+  const accept = (): ProgramSpec | undefined =>
+    challenger && forms.includes('assign') ? acceptProgram(policy, maps, clock, challenger.stack) : undefined;
+  const first = { program: once(program), accept: once(accept) };
   const known = clock.key === undefined || rehearsal.prepare || rehearsal.source ? undefined : clock.key;
   return {
     policy,
+    write: { program, accept },
     get program() {
-      return program();
+      return first.program();
     },
     get accept() {
-      return accept();
+      return first.accept();
     },
     challenger,
     forms,
@@ -138,10 +144,10 @@ export function protection(
   };
 }
 
-/** Runs at most once, when it is asked for; what was made without source lines is not kept. */
+/** Runs at most once, when it is asked for. */
 function once<T>(make: () => T): () => T {
   let made: { readonly it: T } | undefined;
-  return () => (looksForSites() ? (made ??= { it: make() }).it : make());
+  return () => (made ??= { it: make() }).it;
 }
 
 /** All that the programs follow from, in one text. Who is on the lists is not in the programs. */

@@ -82,4 +82,4 @@ export { Elements, type Snapshot, type ValueOf, type View, type Writable } from 
 export { DslError, type ErrorCode, errorCodes, SeawallError, SyscallError, UnsupportedError } from './errors.ts';
 export type { Backend, CompiledCode } from './ir/compile.ts';
 export { FunctionCache } from './ir/function-cache.ts';
-export { codeFrame, looksForSites, type SourceLocation } from './source-location.ts';
+export { codeFrame, type SourceLocation } from './source-location.ts';

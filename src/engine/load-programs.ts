@@ -13,7 +13,8 @@ import {
   parseImage,
   Program,
   type ProgramImage,
-  type ProgramSpec,
+  SyscallError,
+  UnsupportedError,
 } from '../ebpf/index.ts';
 import type { Protection } from '../dataplane/pipeline.ts';
 import { DiskCache } from './cache.ts';
@@ -87,9 +88,9 @@ const functions = new FunctionCache();
 
 /** The images of a protection's programs, the accepting half last. @throws DslError. */
 function imagesOf(made: Protection): ProgramImage[] {
-  const write: (() => ProgramSpec)[] = [() => made.program];
-  if (made.forms.includes('assign')) write.push(() => made.accept!);
-  return write.map((spec) => knownImage(spec, functions) ?? imageOf(spec(), functions));
+  const names = made.forms.includes('assign') ? (['program', 'accept'] as const) : (['program'] as const);
+  // Where functions are known, a program is written without source lines first, which nobody else can use.
+  return names.map((name) => knownImage(() => made.write[name]()!, functions) ?? imageOf(made[name]!, functions));
 }
 
 const textOf = (images: readonly ProgramImage[]): string => JSON.stringify(images.map((image) => formatImage(image)));
@@ -105,11 +106,20 @@ export function compiledPrograms(made: Protection, cache = new DiskCache()): Com
   return { key, text };
 }
 
+/** What the kernel says where it lacks something, whatever the program is. */
+const LACKING = new Set(['EPERM', 'ENOMEM', 'EMFILE', 'ENFILE', 'EAGAIN']);
+
+/** @throws an error that another image of the same program would meet as well. */
+function refuseLacking(error: unknown): void {
+  if (error instanceof UnsupportedError || (error instanceof SyscallError && LACKING.has(error.errno))) throw error;
+}
+
 /** Loads images; where one is refused, the program is compiled alone, so that the verifier's reasons come with source lines. */
 function loadCompiled(made: Protection, images: readonly ProgramImage[], options: LoadOptions): Programs {
   try {
     return loadImages(images, options);
-  } catch {
+  } catch (error) {
+    refuseLacking(error);
     return compileAndLoad(made, options);
   }
 }
@@ -123,8 +133,8 @@ export function loadPrograms(made: Protection, options: LoadOptions, cache = new
   if (known !== undefined) {
     try {
       return loadImages(imagesIn(known), options);
-    } catch {
-      // Made anew.
+    } catch (error) {
+      refuseLacking(error); // all else is made anew
     }
   }
   const images = imagesOf(made);

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { kernelClock } from '../../src/dataplane/state/clock.ts';
 import { type Protection, protection } from '../../src/dataplane/pipeline.ts';
-import { imageOf, looksForSites, parseImage, XDP } from '../../src/ebpf/index.ts';
+import { imageOf, parseImage, XDP } from '../../src/ebpf/index.ts';
+import { injectFaults } from '../../src/ebpf/sys/fault.ts';
 import { DiskCache } from '../../src/engine/cache.ts';
 import { compiledPrograms, loadPrograms } from '../../src/engine/load-programs.ts';
 import { ethernet, frame, ipv4, tcp, udp } from '../../src/net/build.ts';
@@ -21,11 +22,15 @@ afterEach(() => {
 });
 
 const made = (input: PolicyInput = {}): Protection => protection(resolvePolicy(input), { clock: kernelClock });
+const refuse = (what: string): never => {
+  throw new Error(what);
+};
 /** One that must not be generated: only its key is there. */
 const unmade = (input: PolicyInput = {}): Protection => ({
   ...made(input),
+  write: { program: () => refuse('written'), accept: () => refuse('written') },
   get program(): never {
-    throw new Error('generated');
+    return refuse('generated');
   },
 });
 
@@ -60,14 +65,23 @@ describeAsRoot('programs from the cache', () => {
     const uncompiled: Protection = {
       ...next,
       get program() {
-        if (looksForSites()) throw new Error('compiled');
-        return next.program;
+        return refuse('compiled');
       },
     };
     const [text] = JSON.parse(compiledPrograms(uncompiled, new DiskCache(directory))!.text) as string[];
     const [given, wanted] = [parseImage(text!), imageOf(next.program)];
     expect(given.insns).toEqual(wanted.insns);
     expect(given.info.lines).toEqual(wanted.info.lines);
+  });
+
+  it.each(['ENOMEM', 'EPERM', 'EMFILE'])('are not compiled anew where the kernel fails with %s', (errno) => {
+    judged(made());
+    injectFaults((call) => (call === 'PROG_LOAD' ? errno : undefined));
+    try {
+      expect(() => judged(unmade())).toThrow(`PROG_LOAD) failed with ${errno}`);
+    } finally {
+      injectFaults(undefined);
+    }
   });
 
   it('are compiled anew where the kernel does not take them', () => {
