@@ -37,6 +37,10 @@ function endUnloaded(error: unknown): never {
   process.exit(ranOut ? SYSTEM : UNEXPECTED);
 }
 
+// Node would open its debugger, through which every user of the host could run code here.
+process.on('SIGUSR1', () => {});
+// Node would end; what comes until the protection stands is delivered to it.
+if (process.argv[2] === 'run') process.on('SIGHUP', () => {});
 // Each file that is being loaded is rejected by itself, and only one of them is ours to catch.
 process.on('unhandledRejection', endUnloaded);
 let run: () => Promise<void>;

@@ -219,8 +219,6 @@ async function run(options: RunOptions): Promise<void> {
   using _signals = new UntilStopped(() => {
     stop('stopped');
   });
-  // Node would end; what comes until `watch` listens is delivered to it.
-  process.on('SIGHUP', () => {});
   const { input, policy, use } = policyOf(options);
   use(() => {
     if (!options.allowLockOut) guardAgainstLockOut(policy);

@@ -36,7 +36,7 @@ export { type RecordHandler, RingBuffer } from './kernel/ring-buffer.ts';
 export { VerifierError } from './kernel/verifier-error.ts';
 export { type LinkInfo } from './kernel/interface-link.ts';
 export { type AttachOptions, XdpLink, type XdpMode } from './kernel/xdp-link.ts';
-export { canWrite, pinToCpu, setNetworkNamespace, tickNanoseconds } from './sys/libc.ts';
+export { canWrite, lockFile, pinToCpu, setNetworkNamespace, tickNanoseconds } from './sys/libc.ts';
 export { Descriptor, leakedDescriptors, traceDescriptors } from './sys/descriptor.ts';
 export { type InterfaceState, readInterface } from './sys/link-state.ts';
 export { interfaceIndex, interfaceName } from './sys/libc.ts';

@@ -1,8 +1,20 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
-import { SyscallError } from '../ebpf/index.ts';
+import { lockFile, SyscallError } from '../ebpf/index.ts';
 import { interfaceKey } from './pin-key.ts';
 
+const { O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
 const DIRECTORY = '/run/seawall';
 
 /** When a process began, in ticks since boot (proc(5), field 22): with its number it is one process and no other. */
@@ -29,26 +41,71 @@ export function protectingProcess(interfaceName: string): string | undefined {
   return began !== undefined && beginning(Number(pid)) === began ? pid : undefined;
 }
 
-/** Says that this process protects an interface, until it is disposed of; one process at a time does. */
+/**
+ * Says that this process protects an interface, until it is disposed of; one process at a time does. A lock on the file decides, which goes
+ * with the process that has it; what is in the file tells others its number. Other users cannot open it, and so cannot lock it.
+ */
 export class Instance implements Disposable {
+  readonly #interface: string;
   readonly #file: string;
+  readonly #descriptor: number;
 
-  /** @throws SyscallError that names the process which protects it already. */
+  /** @throws SyscallError that names the process which protects it already, or the file that cannot be written. */
   constructor(interfaceName: string) {
+    this.#interface = interfaceName;
     this.#file = fileOf(interfaceName);
-    mkdirSync(dirname(this.#file), { recursive: true });
-    const pid = protectingProcess(interfaceName);
-    if (pid !== undefined) {
-      throw new SyscallError(
-        'run',
-        'EBUSY',
-        `protect ${interfaceName}: process ${pid} does already; stop it (kill ${pid}), or let it read its policy again (kill -HUP ${pid})`,
-      );
+    this.#explaining(() => mkdirSync(dirname(this.#file), { recursive: true }));
+    this.#descriptor = this.#openLocked();
+    try {
+      this.#explaining(() => {
+        ftruncateSync(this.#descriptor);
+        writeSync(this.#descriptor, `${String(process.pid)} ${beginning(process.pid) ?? ''}`, 0);
+      });
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
     }
-    writeFileSync(this.#file, `${String(process.pid)} ${beginning(process.pid) ?? ''}`);
   }
 
+  #openLocked(): number {
+    for (;;) {
+      const descriptor = this.#explaining(() => openSync(this.#file, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600));
+      const locked = lockFile(descriptor);
+      const pid = protectingProcess(this.#interface);
+      // Seawall before 0.3 locks nothing.
+      if (locked && pid === undefined && isStill(descriptor, this.#file)) return descriptor;
+      closeSync(descriptor);
+      if (!locked || pid !== undefined) throw protectedAlready(this.#interface, pid);
+    }
+  }
+
+  /** What Node says of a file that it cannot use, in one line that names it. */
+  #explaining<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (error) {
+      const { code = 'EINVAL', syscall = 'open', message } = error as NodeJS.ErrnoException;
+      const reason = `protect ${this.#interface}: use ${this.#file}: ${message}`;
+      throw new SyscallError(syscall, code, reason, { cause: error });
+    }
+  }
+
+  /** The file goes before the lock: whoever locks a file that has no name any more sees that. */
   [Symbol.dispose](): void {
     rmSync(this.#file, { force: true });
+    closeSync(this.#descriptor);
   }
+}
+
+/** Whether a file has its name still: whoever had it locked before may have removed it. */
+function isStill(descriptor: number, file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false })?.ino === fstatSync(descriptor).ino;
+}
+
+function protectedAlready(interfaceName: string, pid: string | undefined): SyscallError {
+  const told =
+    pid === undefined
+      ? 'another process does already'
+      : `process ${pid} does already; stop it (kill ${pid}), or let it read its policy again (kill -HUP ${pid})`;
+  return new SyscallError('run', 'EBUSY', `protect ${interfaceName}: ${told}`);
 }

@@ -1,11 +1,13 @@
-import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Netns } from '../../lab/netns.ts';
 import { interfaceIndex, readInterface } from '../../src/ebpf/index.ts';
-import { protectingProcess } from '../../src/engine/instance.ts';
+import { Instance, protectingProcess } from '../../src/engine/instance.ts';
+import { interfaceKey } from '../../src/engine/pin-key.ts';
 import { Pins } from '../../src/engine/pins.ts';
 import { ethernet, frame, ipv4, tcp } from '../../src/net/build.ts';
 import { pcapHeader, pcapRecord } from '../../src/net/capture.ts';
@@ -72,6 +74,7 @@ describe('help and mistakes', () => {
 });
 
 describeAsRoot('without a lab', () => {
+  const pidFile = `/run/seawall/${interfaceKey('lo')}.pid`;
   it.each([['flood'], ['wait', 'server', '--packets', '1'], ['exec', 'server', '--', 'true']])(
     'lab %s says so',
     (...args) => {
@@ -81,6 +84,44 @@ describeAsRoot('without a lab', () => {
       expect(stderr).toMatch(/^seawall: .*the lab is not up; run seawall lab up\n$/);
     },
   );
+
+  it('one process protects an interface, also while another has only begun to say so', () => {
+    const first = new Instance('lo');
+    // As it is between the moment when the file is made and that when it is written.
+    truncateSync(pidFile);
+    expect(() => new Instance('lo')).toThrow('protect lo: another process does already');
+    first[Symbol.dispose]();
+    new Instance('lo')[Symbol.dispose]();
+    expect(existsSync(pidFile)).toBe(false);
+  });
+
+  it('opens no debugger on SIGUSR1, and SIGHUP does not end it, from the first moment of its program on', async () => {
+    const child = spawn(process.execPath, [CLI, 'run', '-i', 'lo', '--challenge', 'off']);
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    // SigCgt (proc(5)): the signals that a process catches.
+    const caught = (signal: number): boolean => {
+      const [, mask] = /^SigCgt:\s*(\w+)/m.exec(readFileSync(`/proc/${String(child.pid)}/status`, 'latin1'))!;
+      return ((BigInt(`0x${mask!}`) >> BigInt(signal - 1)) & 1n) === 1n;
+    };
+    await vi.waitUntil(() => caught(constants.signals.SIGHUP), { timeout: 20_000, interval: 1 });
+    expect(protectingProcess('lo')).toBeUndefined();
+    for (const signal of ['SIGHUP', 'SIGUSR1'] as const) child.kill(signal);
+    await vi.waitUntil(() => output.includes('protecting lo'), { timeout: 20_000 });
+    child.kill('SIGUSR1');
+    child.kill('SIGTERM');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+    expect(output).not.toContain('Debugger');
+  });
+
+  it('leaves no file that it could not write, and names it', () => {
+    const { status, stderr } = spawnSync('bash', ['-c', `ulimit -f 0; "$0" "$1" run -i lo`, process.execPath, CLI], {
+      encoding: 'utf8',
+    });
+    expect([status, stderr]).toEqual([4, `seawall: protect lo: use ${pidFile}: EFBIG: file too large, write\n`]);
+    expect(existsSync(pidFile)).toBe(false);
+  });
 });
 
 describeAsRoot('in the lab', () => {

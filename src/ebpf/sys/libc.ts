@@ -31,6 +31,7 @@ const clockResolution = libc.func('int clock_getres(int clock, void *result)');
 const signalMask = libc.func('int pthread_sigmask(int how, const void *set, void *old)');
 const getPageSize = libc.func('int getpagesize(void)');
 const pollFunction = libc.func('int poll(void *descriptors, unsigned long count, int timeout)');
+const flockFunction = libc.func('int flock(int fd, int operation)');
 const setAffinity = libc.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
 
 const errnoNames = new Map<number, string>(Object.entries(constants.errno).map(([name, number]) => [number, name]));
@@ -180,6 +181,12 @@ export function canWrite(fd: number): boolean {
   descriptor.writeInt32LE(fd, 0);
   descriptor.writeInt16LE(POLLOUT, 4);
   return (pollFunction(descriptor, 1, 0) as number) !== 0;
+}
+
+/** Locks the file of a descriptor for this process alone, until it is closed (flock(2)); false where somebody else has it. */
+export function lockFile(fd: number): boolean {
+  const LOCK_EX_NB = 2 | 4;
+  return (flockFunction(fd, LOCK_EX_NB) as number) === 0;
 }
 
 /** Calls back when a descriptor becomes readable, on Node's event loop: nothing runs while nothing comes. */
