@@ -1,9 +1,16 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { client, namespaceOf } from '../../lab/topology.ts';
+import { client, LAB_INTERFACE, type LabHost, namespaceOf, server } from '../../lab/topology.ts';
+import { interfaceIndex, readInterface } from '../../src/ebpf/index.ts';
 
-export const CLI = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
+const built = (path: string): string => fileURLToPath(new URL(`../../dist/src/${path}`, import.meta.url));
+const HARNESS = fileURLToPath(new URL('command-lines.mjs', import.meta.url));
+
+export const CLI = built('cli/main.js');
+
+const HOSTS = { client: namespaceOf(client), server: namespaceOf(server) };
+type Host = LabHost['name'];
 
 export interface Finished {
   readonly status: number | null;
@@ -11,30 +18,47 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Runs the built command line to its end. */
-export function seawall(...args: string[]): Finished {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], {
-    encoding: 'utf8',
-    timeout: 110_000,
-  });
+function finished(file: string, args: readonly string[]): Finished {
+  const { status, stdout, stderr } = spawnSync(file, args, { encoding: 'utf8', timeout: 110_000 });
   return { status, stdout, stderr };
 }
 
+/** Runs the built command line to its end. */
+export function seawall(...args: string[]): Finished {
+  return finished(process.execPath, [CLI, ...args]);
+}
+
+/**
+ * Runs command lines in one process, one after the other, with the words of `within` in front of it: for what they print and their
+ * status, where nothing else of the process matters.
+ */
+export function commandLines(lines: readonly (readonly string[])[], ...within: string[]): Finished[] {
+  const command = [...within, process.execPath, HARNESS, JSON.stringify(lines)];
+  const { status, stdout, stderr } = finished(command[0]!, command.slice(1));
+  if (status !== 0) throw new Error(`run ${String(lines.length)} command lines: status ${String(status)}\n${stderr}`);
+  return JSON.parse(stdout) as Finished[];
+}
+
 /** Runs the command line on a host of the lab. */
-export function seawallOn(host: 'client' | 'server', ...args: string[]): Finished {
-  return seawall('lab', 'exec', host, '--', process.execPath, CLI, ...args);
+export function seawallOn(host: Host, ...args: string[]): Finished {
+  return HOSTS[host].run(() => seawall(...args));
 }
 
 /** Runs a command on a host of the lab. */
-export function on(host: 'client' | 'server', ...command: string[]): Finished {
-  return seawall('lab', 'exec', host, '--', ...command);
+export function on(host: Host, file: string, ...args: string[]): Finished {
+  return HOSTS[host].run(() => finished(file, args));
 }
 
+/** The XDP programs on the server's interface. */
+export const attached = (): object => HOSTS.server.run(() => readInterface(interfaceIndex(LAB_INTERFACE)!).xdp);
+
 /** Fetches a page from the server; whether it came. */
-export function fetchPage(url = 'http://10.0.0.10/', patience = 1): boolean {
-  const args = ['-s', '-f', '-g', '-o', '/dev/null', '-m', String(patience), url];
-  return namespaceOf(client).run(() => spawnSync('curl', args)).status === 0;
+export function fetchPage(url = 'http://10.0.0.10/', patience = 20): boolean {
+  return on('client', 'curl', '-s', '-f', '-g', '-o', '/dev/null', '-m', String(patience), url).status === 0;
 }
+
+/** Whether a connection to the server is refused by silence. The first SYN is sent again after a second. */
+export const isSilent = (): boolean => !fetchPage('http://10.0.0.10/', 0.9);
 
 /** A process that is left running: what it printed so far, and the wait for a line. */
 export class Running implements AsyncDisposable {
@@ -44,12 +68,18 @@ export class Running implements AsyncDisposable {
 
   constructor(file: string, args: readonly string[]) {
     this.#child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    this.#ended = once(this.#child, 'exit');
+    // Not `exit`: what it printed last is still to be read then.
+    this.#ended = once(this.#child, 'close');
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.on('data', (chunk: Buffer) => {
         this.#output += chunk.toString();
       });
     }
+  }
+
+  /** Starts a command on a host. */
+  static on(host: Host, file: string, ...args: string[]): Running {
+    return HOSTS[host].run(() => new Running(file, args));
   }
 
   /** Starts the command line. */
@@ -58,8 +88,13 @@ export class Running implements AsyncDisposable {
   }
 
   /** Starts the command line on a host. */
-  static seawallOn(host: 'client' | 'server', ...args: string[]): Running {
-    return new Running(process.execPath, [CLI, 'lab', 'exec', host, '--', process.execPath, CLI, ...args]);
+  static seawallOn(host: Host, ...args: string[]): Running {
+    return Running.on(host, process.execPath, CLI, ...args);
+  }
+
+  /** Starts a line of shell on a host, in which `"$@"` calls the command line. */
+  static shellOn(host: Host, line: string, ...args: string[]): Running {
+    return Running.on(host, 'bash', '-c', line, 'bash', process.execPath, CLI, ...args);
   }
 
   get output(): string {
@@ -71,7 +106,7 @@ export class Running implements AsyncDisposable {
   }
 
   /** Waits until the output matches. */
-  async until(pattern: RegExp, patienceMs = 20_000): Promise<RegExpExecArray> {
+  async until(pattern: RegExp, patienceMs = 60_000): Promise<RegExpExecArray> {
     const deadline = Date.now() + patienceMs;
     for (;;) {
       const match = pattern.exec(this.#output);
@@ -80,6 +115,10 @@ export class Running implements AsyncDisposable {
         throw new Error(`waited for ${String(pattern)} in:\n${this.#output}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
   }
 
   /** Sends a signal and waits for the end; the exit status. */
@@ -103,7 +142,7 @@ export class Running implements AsyncDisposable {
 /** A real HTTP server on the lab's server. */
 export async function httpServer(): Promise<Running> {
   const script = `require('node:http').createServer((_, r) => r.end('hello\\n')).listen(80, '::', () => console.log('listening'))`;
-  const running = new Running(process.execPath, [CLI, 'lab', 'exec', 'server', '--', process.execPath, '-e', script]);
+  const running = Running.on('server', process.execPath, '-e', script);
   await running.until(/listening/);
   return running;
 }
