@@ -227,12 +227,22 @@ async function run(options: RunOptions): Promise<void> {
   using _instance = new Instance(name);
   await using output = new Output(options.json ?? false);
   using protection = use(() => protect(name, input, { mode: options.mode, pin: true }));
-  const { mode, fallback, programSize } = protection;
+  const { mode, fallback, lostAnswers, programSize } = protection;
   output.print(
     'attached',
-    { interface: name, mode, fallback, programSize, challenge: protection.challengeNote, policy: formatPolicy(policy) },
+    {
+      interface: name,
+      mode,
+      fallback,
+      lostAnswers,
+      programSize,
+      challenge: protection.challengeNote,
+      policy: formatPolicy(policy),
+    },
     describe(protection),
   );
+  if (lostAnswers !== undefined)
+    output.complain(`${name}: answers of challenges do not arrive in native mode: ${lostAnswers}; leave out --mode`);
   if (protection.outlivesProcess === false) {
     output.complain(
       "this mount namespace has a BPF file system of its own (ip netns exec and containers make one): the protection ends with it, even where this process is killed; nsenter --net keeps the host's",

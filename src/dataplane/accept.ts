@@ -25,7 +25,8 @@ import type { Policy } from '../policy/policy.ts';
 import { ASSIGNED_WINDOW_SCALE, type Stack } from './cookie/challenger.ts';
 import type { Clock } from './state/clock.ts';
 import { redeem, type Redeemed } from './cookie/cookie.ts';
-import { byFamily, parseLink, parseSegment, portsWord, type Segment } from './frame/parse.ts';
+import { byFamily, type LinkKind, parseLink } from './frame/link.ts';
+import { parseSegment, portsWord, type Segment } from './frame/parse.ts';
 import { socketTuple } from './frame/socket-tuple.ts';
 import { parseSynOptions, Present } from './frame/syn-options.ts';
 import { type CounterMaps, count } from './outcome/exits.ts';
@@ -59,17 +60,17 @@ export function acceptProgram(
   policy: Pick<Policy, 'remember'>,
   maps: AcceptMaps,
   clock: Clock,
-  stack: Stack,
+  { stack, link }: { readonly stack: Stack; readonly link: LinkKind },
 ): ProgramSpec {
   return tc('seawall_accept', ($, packet) => {
     const leave = (): TcAction => TC.UNSPEC;
     const now = clock.coarse($);
     $.if($.at(maps.activity, 0).challengedUntil.le(now), leave);
     pullHeaders($, packet);
-    const link = parseLink($, packet, leave);
-    return byFamily($, link, leave, (family) => {
+    const below = parseLink($, packet, leave, link);
+    return byFamily($, below, leave, (family) => {
       const rules = { fragments: { first: 'drop', later: 'drop' }, lengths: 'trust' } as const;
-      const segment = parseSegment($, packet, family, link.offset, leave, rules);
+      const segment = parseSegment($, packet, family, below, leave, rules);
       const { tcp, source, destination } = segment;
       $.if(tcp.flags.and(TCP_FLAG.ACK | TCP_FLAG.SYN | TCP_FLAG.RST).ne(TCP_FLAG.ACK), leave);
       const options = parseSynOptions($, packet, segment, leave);

@@ -5,7 +5,8 @@ import { Context, handOver } from './context.ts';
 import { Exits } from './outcome/exits.ts';
 import { numbered, reasons } from './outcome/reason.ts';
 import { SMALL_LISTS } from './maps.ts';
-import { parseLink, parseSegment } from './frame/parse.ts';
+import { parseLink } from './frame/link.ts';
+import { parseSegment } from './frame/parse.ts';
 import { protectionMaps } from './pipeline.ts';
 import { parse } from './stages/parse.ts';
 import { kernelClock } from './state/clock.ts';
@@ -33,9 +34,9 @@ it('refuses a stage that reads what no stage before it gave', () => {
       xdp('out_of_order', ($, packet) => {
         const exits = new Exits($, maps, false, false);
         const leave = (name: keyof typeof parse.reasons) => exits.leave(parse.reasons[name]);
-        const link = parseLink($, packet, leave);
+        const link = parseLink($, packet, leave, 'ethernet');
         const rules = { fragments: policy.fragments, lengths: 'check' } as const;
-        const segment = parseSegment($, packet, 4, link.offset, leave, rules);
+        const segment = parseSegment($, packet, 4, link, leave, rules);
         const given = { policy, maps, exits, clock: kernelClock, challenger: undefined };
         new Context($, packet, segment, given).take(handOver('the moon'));
         return leave('not-ip');

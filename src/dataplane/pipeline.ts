@@ -14,7 +14,9 @@ import { acceptProgram } from './accept.ts';
 import { type Common, Context } from './context.ts';
 import { type Challenger, type Form, formsIn } from './cookie/challenger.ts';
 import { Address } from './frame/address.ts';
-import { byFamily, parseLink, type ParseReason, parseSegment, type Segment } from './frame/parse.ts';
+import { byFamily, type LinkKind, parseLink } from './frame/link.ts';
+import type { ParseReason } from './frame/leave.ts';
+import { parseSegment, type Segment } from './frame/parse.ts';
 import { type ListCapacity, type MapContents, type MapGroup, type MapsOf, type Settings, SMALL_LISTS } from './maps.ts';
 import { eventGroup } from './outcome/events.ts';
 import { counterGroup, Exits } from './outcome/exits.ts';
@@ -37,6 +39,8 @@ export const stages = [parse, flags, lists, service, sanity, verified, pressure,
 export interface Surroundings {
   readonly clock?: Clock;
   readonly lists?: ListCapacity;
+  /** What frames begin with; Ethernet where this is left out. */
+  readonly link?: LinkKind;
   /** How SYNs can be challenged here; they are not where this is left out. */
   readonly challenger?: Challenger | undefined;
   /** Writes each frame's outcome down, for replay. */
@@ -82,6 +86,7 @@ export interface Writers {
 /** A protection as plain data: the programs, each generated when it is first asked for, and the maps they share with user space. */
 export interface Protection {
   readonly policy: Policy;
+  readonly link: LinkKind;
   readonly write: Writers;
   readonly program: ProgramSpec;
   /** The half of the form `assign` that works in traffic control. */
@@ -100,6 +105,7 @@ export function protection(
   {
     clock = kernelClock,
     lists: room = SMALL_LISTS,
+    link = 'ethernet',
     challenger: able,
     outcome = false,
     rehearsal = {},
@@ -112,9 +118,9 @@ export function protection(
       const exits = new Exits($, maps, policy.dryRun, outcome);
       const leave = (name: ParseReason): XdpAction => exits.leave(parse.reasons[name]);
       rehearsal.prepare?.($, packet);
-      const link = parseLink($, packet, leave);
-      return byFamily($, link, leave, (family) => {
-        const segment = parseSegment($, packet, family, link.offset, leave, {
+      const below = parseLink($, packet, leave, link);
+      return byFamily($, below, leave, (family) => {
+        const segment = parseSegment($, packet, family, below, leave, {
           fragments: policy.fragments,
           lengths: 'check',
         });
@@ -125,11 +131,14 @@ export function protection(
     });
   const forms = challenger ? formsIn(policy, challenger) : [];
   const accept = (): ProgramSpec | undefined =>
-    challenger && forms.includes('assign') ? acceptProgram(policy, maps, clock, challenger.stack) : undefined;
+    challenger && forms.includes('assign')
+      ? acceptProgram(policy, maps, clock, { stack: challenger.stack, link })
+      : undefined;
   const first = { program: once(program), accept: once(accept) };
   const known = clock.key === undefined || rehearsal.prepare || rehearsal.source ? undefined : clock.key;
   return {
     policy,
+    link,
     write: { program, accept },
     get program() {
       return first.program();
@@ -140,7 +149,7 @@ export function protection(
     challenger,
     forms,
     maps,
-    key: known === undefined ? undefined : keyOf(policy, { lists: room, challenger, outcome, clock: known }),
+    key: known === undefined ? undefined : keyOf(policy, { lists: room, link, challenger, outcome, clock: known }),
   };
 }
 

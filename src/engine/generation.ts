@@ -5,6 +5,7 @@ import { settleChallenger } from './challenger.ts';
 import { hostClock } from './host-clock.ts';
 import { keepKernelFunctions, recallKernelFunctions } from './kernel-functions.ts';
 import { type FindMap, KernelMaps } from './kernel-maps.ts';
+import { linkKindOf } from './link.ts';
 import { listCapacity, LiveLists, readLists, type SourceLists } from './lists/lists.ts';
 import { loadPrograms } from './load-programs.ts';
 import { Owned } from './owned.ts';
@@ -21,10 +22,11 @@ export interface Plan {
 /** Decides what a policy comes to on an interface of this network namespace. @throws PolicyError, UnsupportedError. */
 export function planGeneration(interfaceName: string, policy: Policy): Plan {
   recallKernelFunctions();
+  const link = linkKindOf(interfaceName);
   const lists = readLists(policy);
   const { challenger, note } = settleChallenger(policy, interfaceName);
   return {
-    protection: protection(policy, { clock: hostClock(), lists: listCapacity(lists), challenger }),
+    protection: protection(policy, { clock: hostClock(), lists: listCapacity(lists), link, challenger }),
     lists,
     note,
   };
@@ -62,7 +64,7 @@ export class Generation implements Disposable {
   static make(plan: Plan, find: FindMap | undefined, tested: CountTested): Generation {
     return Owned.make((owned) => {
       const made = new Generation(plan, owned, find);
-      selfTest(made.program, plan.protection.policy, tested);
+      selfTest(made.program, plan.protection, tested);
       return made;
     });
   }

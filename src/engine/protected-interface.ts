@@ -19,6 +19,7 @@ import { Counters, type Totals } from './counters.ts';
 import { EventReader, Source } from './event-reader.ts';
 import { Generation, planGeneration } from './generation.ts';
 import type { FindMap } from './kernel-maps.ts';
+import { nativeProblem } from './link.ts';
 import { readLists } from './lists/lists.ts';
 import type { PinnedState } from './pinned-state.ts';
 import { networkNamespace } from './pin-key.ts';
@@ -69,6 +70,8 @@ export class ProtectedInterface implements Disposable {
   #generation!: Generation;
   #link!: XdpLink;
   #acceptLink: TcLink | undefined;
+  /** Why answers would not arrive in native mode. */
+  readonly #nativeProblem: string | undefined;
   #sysctls: SysctlsBefore = {};
   readonly #counters = new Counters();
   #reader: EventReader | undefined;
@@ -81,6 +84,7 @@ export class ProtectedInterface implements Disposable {
     const problem = interfaceNameProblem(interfaceName);
     if (problem !== undefined) throw new PolicyError('interface', problem);
     this.interface = interfaceName;
+    this.#nativeProblem = nativeProblem(interfaceName);
     this.#mode = mode;
     this.#pins = pin ? new Pins(interfaceName) : undefined;
     const set = this.#pins?.open();
@@ -151,7 +155,7 @@ export class ProtectedInterface implements Disposable {
         if (find) carryServices(find, before.services, next.maps, next.protection.maps, names);
         const swap = (): XdpLink => {
           if (!links.link)
-            return attach(transaction, () => XdpLink.attach(next.program, this.interface, { mode: this.#mode }));
+            return attach(transaction, () => XdpLink.attach(next.program, this.interface, { mode: this.#attachMode }));
           swapProgram(transaction, links.link, next.program);
           return links.link;
         };
@@ -175,6 +179,10 @@ export class ProtectedInterface implements Disposable {
         this.#settleLinger();
       },
     );
+  }
+
+  get #attachMode(): XdpMode | 'auto' {
+    return this.#mode === 'auto' && this.#nativeProblem !== undefined ? 'generic' : this.#mode;
   }
 
   /** What other interfaces of this network namespace know of sysctls: those that are pinned, and those of this process. */
@@ -241,9 +249,14 @@ export class ProtectedInterface implements Disposable {
     return this.#link.mode!;
   }
 
-  /** Why it does not run in native mode, where `auto` could not. */
+  /** Why it does not run in native mode, where `auto` could not, or answers would be lost there. */
   get fallback(): string | undefined {
-    return this.#link.fallback;
+    return this.#link.fallback ?? (this.#mode === 'auto' && this.mode === 'generic' ? this.#nativeProblem : undefined);
+  }
+
+  /** Why answers do not arrive in the mode that was asked for. */
+  get lostAnswers(): string | undefined {
+    return this.mode === 'native' ? this.#nativeProblem : undefined;
   }
 
   /** Instructions that were loaded. */

@@ -7,6 +7,7 @@ import { DEFAULT_STACK, type Form } from '../dataplane/cookie/challenger.ts';
 import type { Policy } from '../policy/policy.ts';
 import { formFeature, settleChallenger } from '../engine/challenger.ts';
 import { hostClock } from '../engine/host-clock.ts';
+import { linkKindOf } from '../engine/link.ts';
 import { flatMaps } from '../dataplane/maps.ts';
 import { listCapacity, readLists } from '../engine/lists/lists.ts';
 
@@ -92,7 +93,7 @@ function notesOn({ services }: Policy): string[] {
     );
 }
 
-/** Builds and loads a policy's programs, and lets them go again; `visits` has the verifier count its steps, which takes a while. @throws VerifierError, SyscallError. */
+/** Builds and loads a policy's programs, and lets them go again; `visits` has the verifier count its steps, which takes a while. @throws VerifierError, SyscallError; PolicyError for an interface that cannot be protected. */
 export function checkPolicy(policy: Policy, interfaceName: string | undefined, visits = false): Checked {
   const settled = settleChallenger(policy, interfaceName ?? 'lo');
   const challenger = settled.challenger && {
@@ -102,6 +103,7 @@ export function checkPolicy(policy: Policy, interfaceName: string | undefined, v
   const { program, accept, maps } = protection(policy, {
     clock: hostClock(),
     lists: listCapacity(readLists(policy)),
+    link: interfaceName === undefined ? 'ethernet' : linkKindOf(interfaceName),
     challenger,
   });
   const specs = accept ? [program, accept] : [program];

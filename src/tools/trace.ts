@@ -7,6 +7,8 @@ import {
   XdpLink,
   type XdpMode,
 } from '../ebpf/index.ts';
+import { linkKindOf } from '../engine/link.ts';
+import { PolicyError } from '../policy/policy-error.ts';
 import { attemptAll, throwFirst, transact } from '../engine/transaction.ts';
 import { SNAP_LENGTH, TraceRecord, traceProgram, traceRing } from '../dataplane/trace.ts';
 
@@ -37,6 +39,11 @@ export class Trace implements Disposable {
 
   constructor(interfaceName: string, { synOnly = false, mode = 'auto', inPlaceOf }: TraceOptions = {}) {
     requireFeature(probeHelper('xdp_load_bytes'));
+    if (linkKindOf(interfaceName) !== 'ethernet')
+      throw new PolicyError(
+        'interface',
+        `${interfaceName} has no Ethernet frames, and trace reads no others; tcpdump does`,
+      );
     const made = transact((transaction) => {
       const program = transaction.own(() => Program.load(traceProgram({ synOnly })));
       const link = transaction.own(() => inPlaceOf?.link ?? XdpLink.attach(program, interfaceName, { mode }));

@@ -4,8 +4,10 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Netns } from '../../lab/netns.ts';
 import { pinToCpu } from '../../src/ebpf/index.ts';
 import { DEFAULT_STACK, type Form, type Stack } from '../../src/dataplane/cookie/challenger.ts';
+import type { LinkKind } from '../../src/dataplane/frame/link.ts';
 import { formFeature } from '../../src/engine/challenger.ts';
 import { ethernet, frame, ipv4, ipv6, tcp } from '../../src/net/build.ts';
+import { ETH_P, Eth } from '../../src/net/headers.ts';
 import { parseFrame } from '../../src/net/parse.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';
 import { describeAsRoot } from '../support/as-root.ts';
@@ -26,8 +28,8 @@ const NAMESPACE = `seawall-model-${process.pid}`;
 /** A host whose timestamps are its clock's. */
 const PLAIN: Partial<Stack> = { plainTimestamps: true };
 
-/** What it shows, the policy, how it challenges, and the host that it does so for. */
-const POLICIES: readonly (readonly [string, PolicyInput, Form?, Partial<Stack>?])[] = [
+/** What it shows, the policy, how it challenges, the host that it does so for, and what its frames begin with. */
+const POLICIES: readonly (readonly [string, PolicyInput, Form?, Partial<Stack>?, LinkKind?])[] = [
   ['always challenged with cookies', { challenge: { mode: 'always' } }, 'assign'],
   ['challenged over a limit', { limits: tight }, 'assign'],
   ["always challenged with the kernel's cookies", { challenge: { mode: 'always' } }, 'kernel', PLAIN],
@@ -38,6 +40,8 @@ const POLICIES: readonly (readonly [string, PolicyInput, Form?, Partial<Stack>?]
     'reset',
   ],
   ['challenged over a limit with resets', { limits: tight }, 'reset'],
+  ['always challenged with cookies, without a link header', { challenge: { mode: 'always' } }, 'assign', {}, 'ip'],
+  ['challenged over a limit with resets, without a link header', { limits: tight }, 'reset', {}, 'ip'],
   ['would be challenged', { challenge: { mode: 'always' }, 'dry-run': true }, 'reset'],
   [
     'modes that differ',
@@ -126,6 +130,26 @@ const POLICIES: readonly (readonly [string, PolicyInput, Form?, Partial<Stack>?]
   ],
 ];
 
+/** Test runs take no less. */
+const SMALLEST = 14;
+
+/** A frame as it is on this kind of link; another one where nothing is left of it. */
+function onLink(link: LinkKind, make: () => Buffer): Buffer {
+  for (;;) {
+    const data = make();
+    if (link === 'ethernet') return data;
+    if (data.length >= Eth.size + SMALLEST) return data.subarray(Eth.size);
+  }
+}
+
+/** The same behind an Ethernet header. */
+function inEthernet(link: LinkKind, data: Buffer): Buffer {
+  if (link === 'ethernet') return data;
+  const head = Buffer.alloc(Eth.size);
+  head.writeUInt16BE(data[0]! >> 4 === 4 ? ETH_P.IP : ETH_P.IPV6, Eth.offsets.proto);
+  return Buffer.concat([head, data]);
+}
+
 /** Mostly bursts; now and then a pause in which buckets refill, and rarely one in which cells of 32 bits wrap. */
 function pause(random: Random): bigint {
   if (random.chance(0.97)) return BigInt(random.pick([0, 0, 0, 1000, 5_000_000, 20_000_000]));
@@ -172,12 +196,12 @@ describeAsRoot('data plane and model', () => {
   });
 
   const possible = POLICIES.filter(([, , form]) => !form || (formFeature(form)?.available ?? true));
-  it.each(possible.map(([name, input, form, stack]) => ({ name, input, form, stack })))(
+  it.each(possible.map(([name, input, form, stack, link = 'ethernet']) => ({ name, input, form, stack, link })))(
     'agree on every frame: $name',
-    ({ input, form, stack }) => {
+    ({ input, form, stack, link }) => {
       const forms = { reset: 'reset' } as const;
       const host = { ...DEFAULT_STACK, ...stack };
-      using kernel = new ProgramUnderTest(input, form && { form, forms, stack: host });
+      using kernel = new ProgramUnderTest(input, form && { form, forms, stack: host }, link);
       using cookies = form === 'kernel' ? new KernelCookies() : undefined;
       const challenger: ModelChallenger | undefined = form && {
         form,
@@ -186,7 +210,7 @@ describeAsRoot('data plane and model', () => {
         plainTimestamps: stack?.plainTimestamps ?? false,
         ...(cookies ? { kernelCookie: cookies.cookie } : {}),
       };
-      const model = new Model(kernel.protection.policy, kernel.keys, challenger);
+      const model = new Model(kernel.protection.policy, kernel.keys, challenger, link);
       const random = new Random(SEED);
       const replies: Buffer[] = [];
       let now = DAY;
@@ -194,7 +218,9 @@ describeAsRoot('data plane and model', () => {
       netns.run(() => {
         for (let index = 0; index < FRAMES / POLICIES.length; index++) {
           now += pause(random);
-          const data = random.chance(0.3) ? (replies.pop() ?? randomFrame(random)) : randomFrame(random);
+          const data = onLink(link, () =>
+            random.chance(0.3) ? (replies.pop() ?? randomFrame(random)) : randomFrame(random),
+          );
           const expected = model.judge(data, now);
           const found = kernel.at(now).judge(data, expected.reason);
           const { verdict, reason } = found;
@@ -208,7 +234,8 @@ describeAsRoot('data plane and model', () => {
               data: expected.data.toString('hex'),
             });
           }
-          if (verdict === 'answer' && random.chance(0.5)) replies.push(clientFor(data, found.data, random));
+          if (verdict === 'answer' && random.chance(0.5))
+            replies.push(clientFor(inEthernet(link, data), inEthernet(link, found.data), random));
           seen.set(reason, (seen.get(reason) ?? 0) + 1);
         }
       });

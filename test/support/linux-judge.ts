@@ -21,8 +21,8 @@ import {
   XDP,
   XdpLink,
 } from '../../src/ebpf/index.ts';
-import { ETH_P, IPPROTO, Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../src/net/headers.ts';
-import { parseLink } from '../../src/dataplane/frame/parse.ts';
+import { IPPROTO, Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../src/net/headers.ts';
+import { parseLink } from '../../src/dataplane/frame/link.ts';
 import { type PolicyInput, protect } from '../../src/index.ts';
 
 /** Sources end in a number of 16 bits, by which their answers are counted. */
@@ -31,10 +31,10 @@ const answersMap = arrayMap('answers', { value: u64, maxEntries: SLOTS, mmap: tr
 
 /** Counts a SYN-ACK for the host that it goes to. */
 function countAnswer<R>($: Builder<R>, packet: Packet<R>, done: () => R): R | Exited {
-  const { type } = parseLink($, packet, done);
+  const link = parseLink($, packet, done, 'ethernet');
   const slot = $.let($.u32(0));
   $.if(
-    type.eq(ETH_P.IP),
+    link.carries(4),
     () => {
       const ip = packet.take(Ipv4).orExit(done);
       $.if(ip.protocol.ne(IPPROTO.TCP), done);
@@ -43,7 +43,7 @@ function countAnswer<R>($: Builder<R>, packet: Packet<R>, done: () => R): R | Ex
       packet.skip(options.and(63), { max: 63 }).orExit(done);
     },
     () => {
-      $.if(type.ne(ETH_P.IPV6), done);
+      $.if(link.carries(6).not(), done);
       const ip = packet.take(Ipv6).orExit(done);
       $.if(ip.nextHeader.ne(IPPROTO.TCP), done);
       slot.set(ip.daddr.part(8).shr(48).u16().toNetwork().raw().u32());

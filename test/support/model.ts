@@ -106,7 +106,11 @@ export class Model {
   /** Sequence and acknowledgement numbers of ACKs that made a connection. Unbounded, where the kernel knows some of the last 2^17. */
   readonly #redeemed = new Set<string>();
 
-  constructor(policy: Policy, keys: ModelKeys, challenger?: ModelChallenger) {
+  /** Where the IP header begins: behind Ethernet and its tags, or at once. */
+  readonly #link: 'ethernet' | 'ip';
+
+  constructor(policy: Policy, keys: ModelKeys, challenger?: ModelChallenger, link: 'ethernet' | 'ip' = 'ethernet') {
+    this.#link = link;
     this.#policy = policy;
     this.#keys = keys;
     this.#challenger = policy.services.some(({ challenge }) => challenge !== 'off') ? challenger : undefined;
@@ -276,6 +280,7 @@ export class Model {
         }),
       ]);
       const { frame, start } = syn;
+      if (this.#link === 'ip') return packet;
       const link = Buffer.concat([frame.subarray(6, 12), frame.subarray(0, 6), frame.subarray(12, start)]);
       const whole = Buffer.concat([link, packet]);
       // What came padded to the smallest frame goes out no shorter.
@@ -348,6 +353,12 @@ export class Model {
   }
 
   #parse(frame: Buffer): Syn {
+    if (this.#link === 'ip') {
+      const place = { frame, start: 0 };
+      if (frame[0]! >> 4 === 4) return { ...this.#parse4(frame), ...place };
+      if (frame[0]! >> 4 === 6) return { ...this.#parse6(frame), ...place };
+      return end('not-ip');
+    }
     let at = 12;
     let type = frame.readUInt16BE(at);
     at += 2;

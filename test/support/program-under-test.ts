@@ -2,6 +2,7 @@ import { Program, XDP } from '../../src/ebpf/index.ts';
 import { KernelMaps } from '../../src/engine/kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from '../../src/engine/lists/lists.ts';
 import type { Challenger } from '../../src/dataplane/cookie/challenger.ts';
+import type { LinkKind } from '../../src/dataplane/frame/link.ts';
 import { clockFromMap, settableClock } from '../../src/dataplane/state/clock.ts';
 import { type Protection, protection } from '../../src/dataplane/pipeline.ts';
 import { COUNTERS } from '../../src/dataplane/outcome/exits.ts';
@@ -28,10 +29,10 @@ export class ProgramUnderTest implements Disposable {
   #counts: bigint[];
   #frames = 0;
 
-  constructor(input: PolicyInput = {}, challenger?: Challenger) {
+  constructor(input: PolicyInput = {}, challenger?: Challenger, link: LinkKind = 'ethernet') {
     const policy = resolvePolicy(input);
     const lists = readLists(policy);
-    this.protection = protection(policy, { clock: clockFromMap, lists: listCapacity(lists), challenger });
+    this.protection = protection(policy, { clock: clockFromMap, lists: listCapacity(lists), link, challenger });
     this.maps = KernelMaps.create(this.protection.maps, policy);
     this.maps.get(this.protection.maps.keys).update(0, KEYS);
     this.#lists = new LiveLists(this.maps, this.protection.maps, lists);

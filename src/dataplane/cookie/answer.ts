@@ -1,7 +1,17 @@
 /** Turns a SYN into its answer, in place: a fresh IP header without options or extensions, and a SYN-ACK behind it. */
-import { type Int, struct, u32, u64, type XdpAction, type XdpBuilder, type XdpPacket } from '../../ebpf/language.ts';
+import {
+  be16,
+  type Int,
+  struct,
+  u32,
+  u64,
+  type XdpAction,
+  type XdpBuilder,
+  type XdpPacket,
+} from '../../ebpf/language.ts';
 import { foldWideSum } from '../../net/checksum.ts';
 import { Eth, Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../net/headers.ts';
+import { FAMILY_TYPE } from '../frame/link.ts';
 import { portsWord, type Segment } from '../frame/parse.ts';
 import { Present } from '../frame/syn-options.ts';
 
@@ -72,6 +82,18 @@ class Sum {
   }
 }
 
+const EtherType = struct('ether_type', { proto: be16 });
+
+/**
+ * Without an Ethernet header the kernel takes what it finds in the place of one for it: as the addresses change there, it believes that the type did, and
+ * reads it anew from the two bytes in front of the packet (`bpf_prog_run_generic_xdp`, net/core/dev.c). Tunnels send nothing of another type than IP.
+ */
+function nameProtocol(packet: XdpPacket, family: 4 | 6, fail: () => XdpAction): void {
+  packet.adjustHead(-EtherType.size).orExit(fail);
+  packet.peek(EtherType).orExit(fail).set({ proto: FAMILY_TYPE[family] });
+  packet.adjustHead(EtherType.size).orExit(fail);
+}
+
 /** Rewrites the frame. `fail` ends the path where the frame cannot be given its new length. */
 export function writeAnswer(
   $: XdpBuilder,
@@ -80,7 +102,7 @@ export function writeAnswer(
   answer: Answer,
   fail: () => XdpAction,
 ): void {
-  const { family, source, destination, tcp } = segment;
+  const { family, source, destination, tcp, link } = segment;
   // Everything that is needed of the question, before it is written over.
   const offset = $.let(segment.offset);
   const [client, server] = [source.kept($), destination.kept($)];
@@ -109,14 +131,17 @@ export function writeAnswer(
   packet.restart();
   const before = $.let(packet.remaining().u32());
   const after = $.let(offset.add(segmentBytes).add(ipBytes));
-  $.if(after.lt(SMALLEST_FRAME).and(before.ge(SMALLEST_FRAME)), () => {
-    after.set(SMALLEST_FRAME);
-  });
+  if (link === 'ethernet')
+    $.if(after.lt(SMALLEST_FRAME).and(before.ge(SMALLEST_FRAME)), () => {
+      after.set(SMALLEST_FRAME);
+    });
   packet.adjustTail(after.sub(before)).orExit(fail);
 
-  const eth = packet.peek(Eth).orExit(fail);
-  const mac = eth.dst;
-  eth.set({ dst: eth.src, src: mac });
+  if (link === 'ethernet') {
+    const eth = packet.peek(Eth).orExit(fail);
+    const mac = eth.dst;
+    eth.set({ dst: eth.src, src: mac });
+  } else nameProtocol(packet, family, fail);
   packet.skip(offset.and(63), { max: 63 }).orExit(fail);
   const length = network16(segmentBytes);
   const sum = new Sum($);

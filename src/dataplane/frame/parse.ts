@@ -6,54 +6,20 @@ import {
   array,
   type Builder,
   type BytesValue,
-  type Exited,
   type Int,
-  type IntVariable,
-  type NetworkVariable,
   type Packet,
   struct,
   u32,
   type View,
 } from '../../ebpf/language.ts';
-import {
-  ETH_P,
-  Eth,
-  IP_FRAGMENT,
-  IPPROTO,
-  Ipv4,
-  Ipv6,
-  Ipv6Extension,
-  Ipv6Fragment,
-  Tcp,
-  Vlan,
-} from '../../net/headers.ts';
+import { IP_FRAGMENT, IPPROTO, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, Tcp } from '../../net/headers.ts';
 import type { Policy } from '../../policy/policy.ts';
 import { Address } from './address.ts';
-
-/** Why reading can end; `stages/parse.ts` says what each means. */
-export type ParseReason =
-  | 'not-ip'
-  | 'not-tcp'
-  | 'later-fragment'
-  | 'truncated'
-  | 'bad-ip-header'
-  | 'bad-length'
-  | 'vlan-depth'
-  | 'ipv6-chain'
-  | 'tiny-fragment'
-  | 'fragment'
-  | 'bad-tcp-header';
-
-/** How a path of any type of program ends for a reason. */
-export type LeaveWith<R> = (reason: ParseReason) => R;
-
-/** What the link layer carries, and where: the offset of the IP header in the frame. */
-export interface Link {
-  readonly type: NetworkVariable<16>;
-  readonly offset: IntVariable<32>;
-}
+import type { LeaveWith } from './leave.ts';
+import type { Link, LinkKind } from './link.ts';
 
 export interface Segment {
+  readonly link: LinkKind;
   readonly family: 4 | 6;
   /** Where the IP header begins in the frame. */
   readonly offset: Int<32>;
@@ -73,45 +39,8 @@ export function portsWord({ source, dest }: Pick<Segment['tcp'], 'source' | 'des
   return source.raw().u32().or(dest.raw().u32().shl(16));
 }
 
-const MAX_TAGS = 2;
 /** RFC 8200 recommends each header at most once, destination options twice: seven, and one to spare. */
 const MAX_EXTENSIONS = 8;
-const TAGS = [ETH_P.VLAN, ETH_P.QINQ, ETH_P.QINQ_OLD];
-
-/** Ethernet with up to two VLAN tags. */
-export function parseLink<R>($: Builder<R>, packet: Packet<R>, leave: LeaveWith<R>): Link {
-  const eth = packet.take(Eth).orExit(() => leave('not-ip'));
-  const type = $.let(eth.proto);
-  const offset = $.let($.u32(Eth.size));
-  const nested = (depth: number): void => {
-    $.if(type.oneOf(TAGS), () => {
-      if (depth === MAX_TAGS) return leave('vlan-depth');
-      const tag = packet.take(Vlan).orExit(() => leave('truncated'));
-      type.set(tag.proto);
-      offset.set(offset.add(Vlan.size));
-      nested(depth + 1);
-      return undefined;
-    });
-  };
-  nested(0);
-  // From here on all depths of tags are one path.
-  packet.restart();
-  offset.set(offset.forget());
-  packet.skip(offset.and(63), { max: 63 }).orExit(() => leave('truncated'));
-  return { type, offset };
-}
-
-/** The two families, each with a program of its own from here on. */
-export function byFamily<R>(
-  $: Builder<R>,
-  { type }: Link,
-  leave: LeaveWith<R>,
-  judge: (family: 4 | 6) => R | Exited,
-): R | Exited {
-  $.if(type.eq(ETH_P.IP), () => judge(4));
-  $.if(type.eq(ETH_P.IPV6), () => judge(6));
-  return leave('not-ip');
-}
 
 /** How strictly a packet is read. The stack's own buffers may lie in pieces, and it checks lengths itself. */
 export interface ParseRules {
@@ -123,11 +52,11 @@ export function parseSegment<R>(
   $: Builder<R>,
   packet: Packet<R>,
   family: 4 | 6,
-  offset: Int<32>,
+  link: Link,
   leave: LeaveWith<R>,
   rules: ParseRules,
 ): Segment {
-  return family === 4 ? parseIpv4($, packet, offset, leave, rules) : parseIpv6($, packet, offset, leave, rules);
+  return family === 4 ? parseIpv4($, packet, link, leave, rules) : parseIpv6($, packet, link, leave, rules);
 }
 
 const Ipv4Words = struct('ipv4_words', { words: array(u32, 5) });
@@ -137,7 +66,7 @@ const MAX_OPTION_WORDS = 10;
 function parseIpv4<R>(
   $: Builder<R>,
   packet: Packet<R>,
-  offset: Int<32>,
+  { kind: link, offset }: Link,
   leave: LeaveWith<R>,
   rules: ParseRules,
 ): Segment {
@@ -180,6 +109,7 @@ function parseIpv4<R>(
   $.if(total.lt(needed), () => leave('bad-length'));
   const tcp = packet.take(Tcp).orExit(() => leave('truncated'));
   return {
+    link,
     family: 4,
     offset,
     source: new Address(4, () => [ip.saddr.raw().u64()]),
@@ -209,7 +139,7 @@ function addressWords(bytes: BytesValue): readonly Int<64>[] {
 function parseIpv6<R>(
   $: Builder<R>,
   packet: Packet<R>,
-  offset: Int<32>,
+  { kind: link, offset }: Link,
   leave: LeaveWith<R>,
   rules: ParseRules,
 ): Segment {
@@ -264,6 +194,7 @@ function parseIpv6<R>(
   $.if(payload.lt(needed), () => leave('bad-length'));
   const tcp = packet.take(Tcp).orExit(() => leave('truncated'));
   return {
+    link,
     family: 6,
     offset,
     source: new Address(6, () => addressWords(ip.saddr)),

@@ -17,7 +17,8 @@ import {
   type View,
 } from '../../ebpf/language.ts';
 import { Tcp } from '../../net/headers.ts';
-import type { LeaveWith, Segment } from './parse.ts';
+import type { LeaveWith } from './leave.ts';
+import type { Segment } from './parse.ts';
 
 /** Bits of `SynOptions.present`. */
 export const Present = { MSS: 1, WINDOW_SCALE: 2, SACK: 4, TIMESTAMPS: 8 } as const;

@@ -1,7 +1,7 @@
 /** Reading a frame down to TCP. The reading itself is in frame/: the program in traffic control reads in the same way. */
 import { ethernet, frame as frameOf, ipv4, ipv6, tcp, udp, vlan } from '../../net/build.ts';
 import { ETH_P } from '../../net/headers.ts';
-import type { ParseReason } from '../frame/parse.ts';
+import type { ParseReason } from '../frame/leave.ts';
 import type { ReasonDefinition } from '../outcome/verdict.ts';
 import { stage } from '../stage.ts';
 

@@ -4,21 +4,40 @@ import { netlinkRoute } from './libc.ts';
 
 export interface InterfaceState {
   readonly name: string;
+  /** ARPHRD_* (linux/if_arp.h): what its frames begin with. */
+  readonly type: number;
   readonly mtu: number;
   readonly up: boolean;
   /** Packets that came in since it was made. */
   readonly receivedPackets: bigint;
   /** Kind of a virtual device, `veth` say. */
   readonly kind: string | undefined;
+  /** The interface that it belongs to, the other end of a veth pair say. */
+  readonly link: InterfaceAddress | undefined;
   /** Numbers of the XDP programs by mode; absent where there is none. */
   readonly xdp: { readonly native?: number; readonly generic?: number; readonly offloaded?: number };
+}
+
+/** An interface by its number, in this network namespace or in the one that it knows by `namespace` (`ip netns list-id`). */
+export interface InterfaceAddress {
+  readonly index: number;
+  readonly namespace?: number | undefined;
 }
 
 const RTM_GETLINK = 18;
 const NLMSG_ERROR = 2;
 const NLM_F_REQUEST = 1;
 const IFF_UP = 1;
-const Ifla = { IFNAME: 3, MTU: 4, LINKINFO: 18, STATS64: 23, XDP: 43 } as const;
+const Ifla = {
+  IFNAME: 3,
+  MTU: 4,
+  LINK: 5,
+  LINKINFO: 18,
+  STATS64: 23,
+  LINK_NETNSID: 37,
+  XDP: 43,
+  TARGET_NETNSID: 46,
+} as const;
 const IFLA_INFO_KIND = 1;
 const IflaXdp = { ATTACHED: 2, PROG_ID: 4, DRV_PROG_ID: 5, SKB_PROG_ID: 6, HW_PROG_ID: 7 } as const;
 const XdpAttached = { DRV: 1, SKB: 2, HW: 3 } as const;
@@ -49,13 +68,19 @@ function xdpPrograms(nested: Buffer | undefined): InterfaceState['xdp'] {
   return { ...(native ? { native } : {}), ...(generic ? { generic } : {}), ...(offloaded ? { offloaded } : {}) };
 }
 
-/** @throws SyscallError where there is no such interface. */
-export function readInterface(index: number): InterfaceState {
-  const request = Buffer.alloc(32); // struct nlmsghdr, struct ifinfomsg
+/** The interface of this number, here or in another network namespace. @throws SyscallError where there is none, or none that can be seen. */
+export function readInterface(where: number | InterfaceAddress): InterfaceState {
+  const { index, namespace } = typeof where === 'number' ? { index: where, namespace: undefined } : where;
+  const request = Buffer.alloc(namespace === undefined ? 32 : 40); // struct nlmsghdr, struct ifinfomsg, an attribute
   request.writeUInt32LE(request.length, 0);
   request.writeUInt16LE(RTM_GETLINK, 4);
   request.writeUInt16LE(NLM_F_REQUEST, 6);
   request.writeInt32LE(index, 20);
+  if (namespace !== undefined) {
+    request.writeUInt16LE(8, 32);
+    request.writeUInt16LE(Ifla.TARGET_NETNSID, 34);
+    request.writeInt32LE(namespace, 36);
+  }
   const result = netlinkRoute(request);
   const what = `read interface ${String(index)}`;
   if (!result.ok)
@@ -69,13 +94,16 @@ export function readInterface(index: number): InterfaceState {
     );
   }
   const found = attributes(answer.subarray(32));
+  const link = found.get(Ifla.LINK)?.readUInt32LE(0);
   const linkInfo = found.get(Ifla.LINKINFO);
   return {
     name: text(found.get(Ifla.IFNAME)) ?? '',
+    type: answer.readUInt16LE(18),
     mtu: found.get(Ifla.MTU)?.readUInt32LE(0) ?? 0,
     up: (answer.readUInt32LE(24) & IFF_UP) !== 0,
     receivedPackets: found.get(Ifla.STATS64)?.readBigUInt64LE(0) ?? 0n,
     kind: linkInfo && text(attributes(linkInfo).get(IFLA_INFO_KIND)),
+    link: link === undefined ? undefined : { index: link, namespace: found.get(Ifla.LINK_NETNSID)?.readInt32LE(0) },
     xdp: xdpPrograms(found.get(Ifla.XDP)),
   };
 }
