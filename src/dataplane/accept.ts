@@ -22,7 +22,7 @@ import {
 } from '../ebpf/language.ts';
 import { TCP_FLAG } from '../net/headers.ts';
 import type { Policy } from '../policy/policy.ts';
-import { ASSIGNED_WINDOW_SCALE, type Stack } from './cookie/challenger.ts';
+import type { Stack } from './cookie/challenger.ts';
 import type { Clock } from './state/clock.ts';
 import { redeem, type Redeemed } from './cookie/cookie.ts';
 import { byFamily, type LinkKind, parseLink } from './frame/link.ts';
@@ -144,7 +144,7 @@ function accept(
   return $.inline({ outcome: Outcome, room: 32 }, (out) => {
     const nothing = () => ({ outcome: Outcome.NOTHING, room: 0 });
     out.if(socket.state.ne(TCP_LISTEN), nothing);
-    const redeemed = redeem($, maps, segment, stamps, now);
+    const redeemed = redeem($, maps, segment, { ...stamps, host: stack.windowScale }, now);
     out.if(redeemed.valid.eq(0), nothing);
     // What comes close behind the ACK belongs to the connection that is about to be there.
     out.if(wasRedeemed($, maps, segment, now).ne(0), nothing);
@@ -168,13 +168,13 @@ function accept(
 /** What the kernel is told of a connection: what its client said in the SYN. */
 function requestAttributes(
   $: Tc,
-  { mss, ecn, sack, windowScale: theirs }: Redeemed,
+  { mss, ecn, sack, windowScale: theirs, ours }: Redeemed,
   { timestamps, tsval, echo }: Stamps,
 ): View<(typeof RequestAttributes)['fields']> {
   const attributes = $.stack(RequestAttributes);
   attributes.set({ mss: mss.u16(), ecn: ecn.u8(), sack: sack.u8() });
   $.if(theirs.ne(NO_SCALE), () => {
-    attributes.set({ windowScale: 1, ourWindowScale: ASSIGNED_WINDOW_SCALE, theirWindowScale: theirs.u8() });
+    attributes.set({ windowScale: 1, ourWindowScale: ours.u8(), theirWindowScale: theirs.u8() });
   });
   $.if(timestamps.ne(0), () => {
     attributes.set({ timestamps: 1, tsval, tsecr: echo });

@@ -8,7 +8,7 @@ import {
   readInterface,
   UnsupportedError,
 } from '../ebpf/index.ts';
-import type { Challenger, Form, Stack } from '../dataplane/cookie/challenger.ts';
+import type { Challenger, Form, ListenerFields, Stack } from '../dataplane/cookie/challenger.ts';
 import type { ChallengeForm, Policy, Service } from '../policy/policy.ts';
 import { PLAIN, readSysctl, SYNCOOKIES, TIMESTAMPS, UNCONDITIONAL } from './sysctls.ts';
 
@@ -27,16 +27,36 @@ export interface Settled {
 }
 
 /** What the host scales windows by that it offers (`tcp_select_initial_window`, net/ipv4/tcp_output.c), unless a listener has set its own buffer. */
-function windowScale(): number {
-  const largest = Number(readSysctl('ipv4/tcp_rmem').split(/\s+/)[2] ?? 0);
-  const space = Math.max(largest, Number(readSysctl('core/rmem_max')), 1);
-  return Math.min(14, Math.max(0, Math.floor(Math.log2(space)) - 15));
+function windowScale(largest: number): number {
+  return Math.min(14, Math.max(0, Math.floor(Math.log2(largest)) - 15));
+}
+
+/** What receive buffers may grow to: bytes. */
+function largestBuffer(): number {
+  return Math.max(Number(readSysctl('ipv4/tcp_rmem').split(/\s+/)[2] ?? 0), Number(readSysctl('core/rmem_max')), 1);
+}
+
+/** Where this kernel has what is asked of a listener; undefined where it lacks something that every kernel since 6.6 has. */
+function listenerFields(largest: number): ListenerFields | undefined {
+  const at = (struct: string, member: string): number | undefined => {
+    const offset = kernelFieldOffset(struct, member);
+    return offset !== undefined && Number.isInteger(offset) ? offset : undefined;
+  };
+  const [buffer, locks] = [at('sock', 'sk_rcvbuf'), at('sock', 'sk_userlocks')];
+  const [clamp, ratio] = [at('tcp_sock', 'window_clamp'), at('tcp_sock', 'scaling_ratio')];
+  const mptcp = at('tcp_sock', 'is_mptcp');
+  const keys = ['md5sig_info', 'ao_info'].flatMap((member) => at('tcp_sock', member) ?? []);
+  if (buffer === undefined || locks === undefined || clamp === undefined || ratio === undefined) return undefined;
+  return { ...(mptcp === undefined ? {} : { mptcp }), keys, buffer, locks, clamp, ratio, largest };
 }
 
 function readStack(mtu: number, setSysctls: boolean): Stack {
   const on = (name: string): boolean => readSysctl(`ipv4/${name}`) !== '0';
   const [length, limit] = ['sk_ack_backlog', 'sk_max_ack_backlog'].map((member) => kernelFieldOffset('sock', member));
+  const largest = largestBuffer();
+  const listener = listenerFields(largest);
   return {
+    ...(listener ? { listener } : {}),
     ...(length !== undefined && limit !== undefined ? { acceptQueue: { length, limit } } : {}),
     timestamps: on('tcp_timestamps'),
     plainTimestamps: readSysctl(TIMESTAMPS) === PLAIN || (setSysctls && on('tcp_timestamps')),
@@ -44,7 +64,7 @@ function readStack(mtu: number, setSysctls: boolean): Stack {
     windowScaling: on('tcp_window_scaling'),
     ecn: on('tcp_ecn'),
     mtu,
-    windowScale: windowScale(),
+    windowScale: windowScale(largest),
   };
 }
 
@@ -89,7 +109,9 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
   const index = interfaceIndex(interfaceName);
   const stack = readStack(index === undefined ? 1500 : readInterface(index).mtu, setSysctls);
   const forms = Object.fromEntries(settled.map((one) => [one.word, one.form]));
-  return { challenger: { form, forms, stack }, note: note.join('; ') };
+  // Whoever asks for `assign` by name gets nothing else.
+  const resetsOthers = forms['cookie'] === 'assign' && stack.listener?.mptcp !== undefined;
+  return { challenger: { form, forms, stack, resetsOthers }, note: note.join('; ') };
 }
 
 const MOST_NAMES = 5;

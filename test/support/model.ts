@@ -141,7 +141,7 @@ export class Model {
       const timestamps = timestamp !== undefined;
       const cookie = (tcp.readUInt32BE(8) - 1) >>> 0;
       const isn = (tcp.readUInt32BE(4) - 1) >>> 0;
-      const extra = timestamps ? echo!.readUInt32BE() : ((cookie & 0xf) | 0x8000_0000) >>> 0;
+      const extra = timestamps ? echo!.readUInt32BE() : ((cookie & 0xf) | 0x8000_0700) >>> 0;
       const slot = now >> 35n;
       const ours = [slot, slot - 1n].some((one) => {
         const mac = this.#cookie(segment, isn, one, extra);
@@ -318,7 +318,7 @@ export class Model {
       return end('challenged', answer(cookie, isn + 1, extra, ecn));
     }
     if (offer.timestamp) {
-      const tsval = 0x4000_0000 | (Math.max(MSS_CLASSES[family][0], Math.min(mss, 0x3fff)) << 6) | bits;
+      const tsval = 0x4070_0000 | (Math.max(MSS_CLASSES[family][0], Math.min(mss, 0x3fff)) << 6) | bits;
       const stamp = Buffer.alloc(4);
       stamp.writeUInt32BE(tsval);
       const extra = [
@@ -335,7 +335,7 @@ export class Model {
     // Two bits are left for the options: none, SACK, SACK with a scale of 2 to 6, SACK with a scale of 7 or more.
     const scales = offer.sack && offer.scale !== undefined && offer.scale >= 2;
     const data = (mssClass << 2) | (scales ? (offer.scale! >= 7 ? 3 : 2) : offer.sack ? 1 : 0);
-    const mac = this.#cookie(syn, isn, slot, data | 0x8000_0000);
+    const mac = this.#cookie(syn, isn, slot, data | 0x8000_0700);
     const extra = [...mssOption];
     if (offer.sack) extra.push(1, 1, 4, 2, ...(scales ? scaleOption : []));
     return end('challenged', answer(((mac << 4) | data) >>> 0, isn + 1, extra, false));

@@ -19,7 +19,7 @@ import { Present } from '../frame/syn-options.ts';
 export interface Answer {
   readonly seq: Int<32>;
   readonly ack: Int<32>;
-  readonly window: number;
+  readonly window: Int<32>;
   readonly ecn: Int<32>;
   /** `none` has no options, `mss` that one, `offer` those that the client offered. */
   readonly options: 'none' | 'mss' | 'offer';
@@ -30,7 +30,7 @@ export interface Answer {
   /** The client's timestamp as it lies in memory. */
   readonly tsecr: Int<32>;
   /** What we scale our own window by where the client scales. */
-  readonly windowScale: number;
+  readonly windowScale: Int<32>;
 }
 
 const TcpWords = struct('tcp_words', { ports: u32, seq: u32, ack: u32, flags: u32, checksum: u32 });
@@ -108,9 +108,15 @@ export function writeAnswer(
   const [client, server] = [source.kept($), destination.kept($)];
   const ports = $.let(portsWord({ source: tcp.dest, dest: tcp.source }));
   const present = $.let(answer.present);
-  const [seq, ack, tsval, tsecr, ecn] = [answer.seq, answer.ack, answer.tsval, answer.tsecr, answer.ecn].map((value) =>
-    $.let(value),
-  ) as unknown as [Int<32>, Int<32>, Int<32>, Int<32>, Int<32>];
+  const [seq, ack, tsval, tsecr, ecn, window, ourScale] = [
+    answer.seq,
+    answer.ack,
+    answer.tsval,
+    answer.tsecr,
+    answer.ecn,
+    answer.window,
+    answer.windowScale,
+  ].map((value) => $.let(value)) as unknown as [Int<32>, Int<32>, Int<32>, Int<32>, Int<32>, Int<32>, Int<32>];
 
   const optionBytes = $.let($.u32(answer.options === 'none' ? 0 : Bytes.MSS));
   if (answer.options === 'offer') {
@@ -168,7 +174,7 @@ export function writeAnswer(
   const head = packet.take(TcpWords).orExit(fail);
   const flags = ecn.shl(6).or(TCP_FLAG.SYN | TCP_FLAG.ACK);
   const dataOffset = segmentBytes.shl(2);
-  const flagWord = dataOffset.or(flags.shl(8)).or(memoryWord(0, 0, answer.window >> 8, answer.window & 0xff));
+  const flagWord = dataOffset.or(flags.shl(8)).or(network16(window).shl(16));
   const [seqWord, ackWord] = [seq.toNetwork().raw(), ack.toNetwork().raw()];
   sum.add(ports, seqWord, ackWord, flagWord);
   const optionsSum = $.let($.u64(0));
@@ -182,7 +188,7 @@ export function writeAnswer(
   const mss = $.u32(memoryWord(2, 4, answer.mss >> 8, answer.mss & 0xff));
   const either = (mask: number, yes: number, no: number): Int<32> =>
     $.select(present.hasAny(mask), $.u32(yes), $.u32(no));
-  const scale = $.u32(memoryWord(1, 3, 3, answer.windowScale));
+  const scale = ourScale.shl(24).or(memoryWord(1, 3, 3, 0));
   const sackAlone = $.u32(memoryWord(1, 1, 4, 2));
   if (answer.options === 'mss') write(mss);
   if (answer.options === 'offer') {

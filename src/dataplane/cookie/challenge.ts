@@ -6,28 +6,22 @@ import {
   type EnumValue,
   type Int,
   type IntVariable,
+  type Socket,
   struct,
   u32,
   u64,
   type XdpAction,
   type XdpBuilder,
   type XdpPacket,
+  type XdpVerdict,
 } from '../../ebpf/language.ts';
 import { Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../net/headers.ts';
 import type { Policy } from '../../policy/policy.ts';
 import type { ActivityMaps } from '../state/activity.ts';
 import type { KeyMaps } from '../state/hash.ts';
-import { type ListenerMaps, listening } from '../state/listener.ts';
+import { Listener, type ListenerMaps, listening, plainListener, windowOf, windowScaleOf } from '../state/listener.ts';
 import { writeAnswer } from './answer.ts';
-import {
-  ASSIGNED_WINDOW_SCALE,
-  type Challenger,
-  FORM_WORDS,
-  type Form,
-  formsIn,
-  type Stack,
-  wordsFor,
-} from './challenger.ts';
+import { type Challenger, FORM_WORDS, type Form, formsIn, type Stack, wordsFor } from './challenger.ts';
 import {
   COOKIE_LIFE,
   cookieFor,
@@ -41,8 +35,6 @@ import {
 import { portsWord, type Segment } from '../frame/parse.ts';
 import { Present, type SynOptions } from '../frame/syn-options.ts';
 
-/** What Linux offers a first-time peer (tcp_rmem's default, a multiple of the MSS). */
-const WINDOW = 64_240;
 /** How much later than now the mark of challenges is set, so that it is written once in a while and not per packet. */
 const MARK_STEP = 1_000_000_000n;
 
@@ -78,44 +70,60 @@ function headerCopies($: XdpBuilder, { family, source, destination, tcp }: Segme
   return { ip, header };
 }
 
-/** How a SYN is answered, if it can be. */
-export const How = enumOf('how', { NOT: 0, ASSIGN: 1, KERNEL: 2, RESET: 3 });
+const How = enumOf('how', { NOT: 0, ASSIGN: 1, KERNEL: 2, RESET: 3 });
+const HOW_MASK = 15;
 const HOW: Record<Form, EnumMember<'how'>> = { assign: How.ASSIGN, kernel: How.KERNEL, reset: How.RESET };
 
-/** How a SYN of a service can be answered: by its form, and by a cookie only where somebody listens, which nobody can know in front of other hosts. */
+/**
+ * How a SYN of a service can be answered, and with which window; 0 where it cannot. A cookie is sent only where somebody listens, which
+ * nobody can know in front of other hosts.
+ */
 export function howToAnswer(
   $: XdpBuilder,
   packet: XdpPacket,
   maps: ListenerMaps & KeyMaps,
   segment: Segment,
   { policy, challenger }: { readonly policy: Pick<Policy, 'services'>; readonly challenger: Challenger },
-  word: EnumValue<'form_word'>,
+  { word, options }: { readonly word: EnumValue<'form_word'>; readonly options: SynOptions },
   now: Int<64>,
-): EnumValue<'how'> {
+): Int<32> {
   const forms = formsIn(policy, challenger);
   const says = (...wanted: readonly (Form | undefined)[]): Condition =>
     word.oneOf(wordsFor(policy, challenger, wanted).map((one) => FORM_WORDS[one]));
   const mixed = forms.length > 1 || wordsFor(policy, challenger, [undefined]).length > 0;
-  const how = $.inline(32, (out) => {
+  const { stack } = challenger;
+  const plain = plainListener(stack) & ~HOW_MASK;
+  const reset = plain | How.RESET.number;
+  return $.inline(32, (out) => {
     if (mixed) {
-      if (forms.includes('reset')) out.if(says('reset'), () => How.RESET.number);
+      if (forms.includes('reset')) out.if(says('reset'), () => reset);
       out.if(says(undefined), () => How.NOT.number);
-    } else if (forms[0] === 'reset') return How.RESET.number;
+    } else if (forms[0] === 'reset') return reset;
+    let found = $.u32(plain);
     if (challenger.assumeListening !== true) {
-      const found = listening($, packet, maps, segment, now, (socket) => {
-        if (!forms.includes('kernel')) return;
+      const mark = (socket: Socket<XdpVerdict>): void => {
         // The kernel takes its own cookies only from a listener that lately had to send one; this is what marks it.
         const { ip, header } = headerCopies($, segment, $.u32(DEFAULT_MSS[segment.family]));
         const size = segment.family === 4 ? Ipv4.size : Ipv6.size;
         $.call('tcp_gen_syncookie', socket, ip, size, header, SynHeader.size);
-      });
+      };
+      found = listening($, packet, maps, segment, stack, now, forms.includes('kernel') ? mark : undefined);
       out.if(found.eq(0), () => How.NOT.number);
+      if (stack.listener) {
+        // Who signs takes no answer that is not signed, which only the host can do; what is signed wrongly costs it a look-up.
+        const signed = found.hasAny(Listener.SIGNS).and(options.present.hasAny(Present.SIGNED));
+        out.if(signed, () => How.NOT.number);
+        out.if(found.hasAny(Listener.MPTCP).and(says('assign')), () =>
+          challenger.resetsOthers === true ? reset : How.NOT.number,
+        );
+      }
     }
-    if (forms.includes('assign') && forms.includes('kernel'))
-      return $.select(says('assign'), $.u32(HOW.assign.number), $.u32(HOW.kernel.number));
-    return HOW[forms.includes('assign') ? 'assign' : 'kernel'].number;
+    const cookie =
+      forms.includes('assign') && forms.includes('kernel')
+        ? $.select(says('assign'), $.u32(HOW.assign.number), $.u32(HOW.kernel.number))
+        : $.u32(HOW[forms.includes('assign') ? 'assign' : 'kernel'].number);
+    return found.and(~HOW_MASK >>> 0).or(cookie);
   });
-  return How.of(how);
 }
 
 /** What an answer says beside what all answers say. */
@@ -124,7 +132,7 @@ interface Offered extends Offer {
   readonly ecn: IntVariable<32>;
 }
 
-/** Answers a SYN with a cookie; what follows in the frame is the answer. `how` is one of `forms`. */
+/** Answers a SYN with a cookie; what follows in the frame is the answer. `plan` is what `howToAnswer` gave. */
 export function sendChallenge(
   $: XdpBuilder,
   packet: XdpPacket,
@@ -132,7 +140,7 @@ export function sendChallenge(
   segment: Segment,
   options: SynOptions,
   { policy, challenger }: { readonly policy: Pick<Policy, 'services'>; readonly challenger: Challenger },
-  how: EnumValue<'how'>,
+  plan: Int<32>,
   now: Int<64>,
   fail: () => XdpAction,
 ): void {
@@ -143,16 +151,21 @@ export function sendChallenge(
   markActivity($, maps, now);
   const zero = $.u32(0).forget();
   const base = {
-    window: WINDOW,
+    window: windowOf(plan),
     mss: stack.mtu - (family === 4 ? 40 : 60),
-    windowScale: forms.includes('kernel') ? stack.windowScale : ASSIGNED_WINDOW_SCALE,
+    windowScale: $.let(windowScaleOf(plan)),
   };
+  const how = How.of(plan.and(HOW_MASK));
   const [seq, ack, tsval] = [$.let(isn), $.let(isn.add(1)), $.let(zero)];
   const offer = forms.some((form) => form !== 'reset') ? offerOf($, segment, options, stack) : nothing($);
   const build: Record<Form, () => void> = {
     assign: () => {
       fitOffer($, offer.present, offer.windowScale, offer.ecn);
-      const cookie = cookieFor($, maps, segment, offer, isn, now);
+      // Without timestamps the cookie has no room for what windows are scaled by.
+      $.if(offer.present.hasAny(Present.TIMESTAMPS).not(), () => {
+        base.windowScale.set(stack.windowScale);
+      });
+      const cookie = cookieFor($, maps, segment, offer, { isn, ours: base.windowScale, host: stack.windowScale }, now);
       seq.set(cookie.isn);
       tsval.set(cookie.tsval);
     },
@@ -176,8 +189,8 @@ export function sendChallenge(
     },
     reset: () => {
       ack.set(resetCookie($, maps, segment, slotOf(now)));
-      offer.present.set(0);
-      offer.ecn.set(0);
+      offer.present.set(zero);
+      offer.ecn.set(zero);
     },
   };
   for (const form of forms) {

@@ -17,6 +17,23 @@ export interface Stack {
   readonly windowScale: number;
   /** Where this kernel's `struct sock` has the length of the accept queue and its limit: bytes; left out where that is not known. */
   readonly acceptQueue?: { readonly length: number; readonly limit: number };
+  /** What can be read of a listener; left out where this kernel does not say where it lies. */
+  readonly listener?: ListenerFields;
+}
+
+/** Where this kernel has a listener's fields: bytes from the start of its `struct tcp_sock`. */
+export interface ListenerFields {
+  /** Whether it is for Multipath TCP; left out where the kernel has none. */
+  readonly mptcp?: number;
+  /** Pointers to the keys of signed segments (TCP-MD5, TCP-AO), where the kernel has them. */
+  readonly keys: readonly number[];
+  /** The receive buffer, which buffers were set by its owner, the clamp of its window, and how much of a buffer is data, in 256ths. */
+  readonly buffer: number;
+  readonly locks: number;
+  readonly clamp: number;
+  readonly ratio: number;
+  /** No offset: what receive buffers may grow to, in bytes (tcp_rmem, rmem_max). */
+  readonly largest: number;
 }
 
 export const DEFAULT_STACK: Stack = {
@@ -28,15 +45,14 @@ export const DEFAULT_STACK: Stack = {
   mtu: 1500,
   windowScale: 7,
 };
-/** The form `assign` tells the host what to scale its window by. */
-export const ASSIGNED_WINDOW_SCALE = 7;
-
 export interface Challenger {
   /** The form of every service; where `forms` is given, of those that it does not name. */
   readonly form: Form;
   /** What a policy's words come to here, where they come to several things; undefined for what this kernel cannot do. */
   readonly forms?: Partial<Record<ChallengeForm, Form | undefined>>;
   readonly stack: Stack;
+  /** Challenges listeners by `reset` that `assign` cannot serve; otherwise they are left to the limits. */
+  readonly resetsOthers?: boolean;
   /** Takes it that somebody listens everywhere, without looking: in a replay there is no host. */
   readonly assumeListening?: boolean;
 }
@@ -68,5 +84,9 @@ export function wordsFor({ services }: Services, challenger: Challenger, forms: 
 
 /** The forms that a program has to hold, each once. */
 export function formsIn(policy: Services, challenger: Challenger): readonly Form[] {
-  return (['assign', 'kernel', 'reset'] as const).filter((form) => wordsFor(policy, challenger, [form]).length > 0);
+  const wanted = new Set<Form>(
+    (['assign', 'kernel', 'reset'] as const).filter((form) => wordsFor(policy, challenger, [form]).length > 0),
+  );
+  if (wanted.has('assign') && challenger.resetsOthers === true) wanted.add('reset');
+  return [...wanted];
 }

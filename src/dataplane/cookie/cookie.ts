@@ -2,7 +2,7 @@
  * Cookies: what a SYN said, in a number that only its real sender can send back.
  *
  *     with timestamps      ISN        32 bits of hash
- *                          TSval      01 | 10 bits zero | MSS 14 | window scale 4 | SACK 1 | ECN 1
+ *                          TSval      01 | 6 bits zero | our scale 4 | MSS 14 | window scale 4 | SACK 1 | ECN 1
  *     without              ISN        28 bits of hash | MSS class 2 | option class 2
  *     reset                ACK        32 bits of hash
  *
@@ -32,6 +32,10 @@ const RESET = 0xffff_ffff;
 /** The upper bits of a TSval that carries options; never zero, which some take for none. */
 const TSVAL_MARK = 0x4000_0000;
 const NO_SCALE = 15;
+/** Where a TSval has what we scale our own windows by. */
+const OUR_SCALE_SHIFT = 20;
+/** Cookies without timestamps have no room for it: all have the host's, and one from before the host's changed is none. */
+const withoutTimestamps = (host: number): number => (WITHOUT_TIMESTAMPS | (host << 8)) >>> 0;
 /** What MSS classes stand for, IPv4 and IPv6: the kernel's own (net/ipv4/syncookies.c, net/ipv6/syncookies.c). */
 const MSS_CLASSES = { 4: [536, 1300, 1440, 1460], 6: [1220, 1420, 1440, 8940] } as const;
 /**
@@ -158,13 +162,16 @@ export function kernelTimestamp<R>($: Builder<R>, offer: Offer, now: Int<64>): I
   return stamp.u32();
 }
 
-/** A cookie for a fitted offer: the ISN to answer with, and the TSval where it has timestamps. Hashed in one place for both kinds. */
+/**
+ * A cookie for a fitted offer to a SYN with the number `isn`: the ISN to answer with, and the TSval where it has timestamps. `ours` is what we scale our windows
+ * by, `host` the same of listeners that set nothing of their own.
+ * Hashed in one place for both kinds. */
 export function cookieFor<R>(
   $: Builder<R>,
   maps: KeyMaps,
   tuple: Tuple,
   offer: Offer,
-  isn: Int<32>,
+  { isn, ours, host }: { readonly isn: Int<32>; readonly ours: Int<32>; readonly host: number },
   now: Int<64>,
 ): { isn: Int<32>; tsval: Int<32> } {
   const extra = $.let($.u32(0));
@@ -181,7 +188,7 @@ export function cookieFor<R>(
       $.if(mss.lt(least), () => {
         mss.set(least);
       });
-      extra.set(mss.shl(6).or(optionBits($, offer)).or(TSVAL_MARK));
+      extra.set(mss.shl(6).or(optionBits($, offer)).or(ours.shl(OUR_SCALE_SHIFT)).or(TSVAL_MARK));
     },
     () => {
       const mssClass = $.let($.u32(0));
@@ -191,7 +198,7 @@ export function cookieFor<R>(
           mssClass.set(index);
         });
       }
-      extra.set(mssClass.shl(2).or(optionClass($, offer)).or(WITHOUT_TIMESTAMPS));
+      extra.set(mssClass.shl(2).or(optionClass($, offer)).or(withoutTimestamps(host)));
     },
   );
   const cookie = $.let(hash($, maps, tuple, isn, slotOf(now), extra));
@@ -214,20 +221,22 @@ export interface Redeemed {
   readonly windowScale: Int<32>;
   readonly sack: Int<32>;
   readonly ecn: Int<32>;
+  /** What we said to scale our own windows by. */
+  readonly ours: Int<32>;
 }
 
-/** Reads the cookie that an ACK brings back. `echo` is its TSecr, where `timestamps` is not 0. */
+/** Reads the cookie that an ACK brings back. `echo` is its TSecr, where `timestamps` is not 0; `host` as in `cookieFor`. */
 export function redeem<R>(
   $: Builder<R>,
   maps: KeyMaps,
   tuple: Tuple,
-  { timestamps, echo }: { readonly timestamps: Int<32>; readonly echo: Int<32> },
+  { timestamps, echo, host }: { readonly timestamps: Int<32>; readonly echo: Int<32>; readonly host: number },
   now: Int<64>,
 ): Redeemed {
   const cookie = $.let(tuple.tcp.ack.host().sub(1));
   const isn = $.let(tuple.tcp.seq.host().sub(1));
   const valid = $.let($.u32(0));
-  const extra = $.let(cookie.and(0xf).or(WITHOUT_TIMESTAMPS));
+  const extra = $.let(cookie.and(0xf).or(withoutTimestamps(host)));
   $.if(timestamps.ne(0), () => {
     extra.set(echo);
   });
@@ -254,7 +263,9 @@ export function redeem<R>(
   const windowScale = $.let(extra.shr(2).and(15));
   const sack = $.let(extra.shr(1).and(1));
   const ecn = $.let(extra.and(1));
+  const ours = $.let(extra.shr(OUR_SCALE_SHIFT).and(15));
   $.if(timestamps.eq(0), () => {
+    ours.set(host);
     const options = extra.and(3);
     sack.set($.select(options.eq(OptionClass.NONE), $.u32(0), $.u32(1)));
     ecn.set(0);
@@ -267,5 +278,5 @@ export function redeem<R>(
       });
     });
   });
-  return { valid, mss, windowScale, sack, ecn };
+  return { valid, mss, windowScale, sack, ecn, ours };
 }

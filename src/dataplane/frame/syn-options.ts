@@ -21,7 +21,7 @@ import type { LeaveWith } from './leave.ts';
 import type { Segment } from './parse.ts';
 
 /** Bits of `SynOptions.present`. */
-export const Present = { MSS: 1, WINDOW_SCALE: 2, SACK: 4, TIMESTAMPS: 8 } as const;
+export const Present = { MSS: 1, WINDOW_SCALE: 2, SACK: 4, TIMESTAMPS: 8, SIGNED: 16 } as const;
 
 export interface SynOptions {
   /** Which options there are, in bits of `Present`. */
@@ -38,7 +38,7 @@ export interface SynOptions {
   readonly length: Int<32>;
 }
 
-const Kind = { END: 0, NOP: 1, MSS: 2, WINDOW_SCALE: 3, SACK: 4, TIMESTAMPS: 8 } as const;
+const Kind = { END: 0, NOP: 1, MSS: 2, WINDOW_SCALE: 3, SACK: 4, TIMESTAMPS: 8, MD5: 19, AO: 29 } as const;
 const MAX_OPTION_BYTES = 40;
 /** Options begin behind tags, an IP header with its extensions and a TCP header: never this far into the frame. */
 const MAX_OFFSET = 0x7fff;
@@ -135,6 +135,7 @@ const Found = struct('found_options', {
   mssEnd: u32,
   scaleEnd: u32,
   timestampsEnd: u32,
+  signed: u32,
 });
 /** How the walk ended; `SynOptions.sound` are the first two. */
 const Walked = enumOf('walked', { UNSOUND: 0, SOUND: 1, TRUNCATED: 2 });
@@ -182,6 +183,9 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], Walked, ($, p
             $.if(head.eq(headOf(Kind.TIMESTAMPS, Timestamps.size)), () => {
               found.set({ timestampsEnd: end });
             });
+            $.if(kind.eq(Kind.MD5).or(kind.eq(Kind.AO)), () => {
+              found.set({ signed: Present.SIGNED });
+            });
           },
         );
       });
@@ -206,5 +210,6 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], Walked, ($, p
   option(found.timestampsEnd, Timestamps, Present.TIMESTAMPS, (stamps) => {
     found.set({ timestamp: stamps.value.words()[0]!, echo: stamps.echo.words()[0]! });
   });
+  found.set({ present: found.present.or(found.signed) });
   return walked;
 });

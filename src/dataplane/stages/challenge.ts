@@ -1,5 +1,5 @@
 /** A SYN that may not simply pass is answered in place of the server where that is possible, else dropped. */
-import { How, howToAnswer, sendChallenge } from '../cookie/challenge.ts';
+import { howToAnswer, sendChallenge } from '../cookie/challenge.ts';
 import { stage } from '../stage.ts';
 import { activityGroup } from '../state/activity.ts';
 import { keyGroup } from '../state/hash.ts';
@@ -29,25 +29,23 @@ export const challenge = stage({
     const drop = () => context.drop(reason, cell);
     if (!challenger) return drop();
     const { now } = context;
-    const how = How.of(
-      $.inline(32, (out) => {
-        out.if(reason.eq(challenged.number), () => context.take(Pressed).u32());
-        const { mode, form } = context.take(Served);
-        // A real client that is over a limit can prove itself and goes on.
-        out.if(mode.eq(Mode.OFF), () => How.NOT.number);
-        return howToAnswer($, packet, maps, segment, { policy, challenger }, form, now).u32();
-      }),
-    );
+    const options = context.take(Options);
+    const plan = $.inline(32, (out) => {
+      out.if(reason.eq(challenged.number), () => context.take(Pressed));
+      const { mode, form: word } = context.take(Served);
+      // A real client that is over a limit can prove itself and goes on.
+      out.if(mode.eq(Mode.OFF), () => 0);
+      return howToAnswer($, packet, maps, segment, { policy, challenger }, { word, options }, now);
+    }).forget();
     const answer = () => {
       context.tell($.u32(challenged.number), cell);
       if (context.dryRun) return context.leave(challenged);
-      const options = context.take(Options);
-      sendChallenge($, packet, maps, segment, options, { policy, challenger }, how, now, () =>
+      sendChallenge($, packet, maps, segment, options, { policy, challenger }, plan, now, () =>
         context.leave(challenge.reasons['no-answer']),
       );
       return context.leave(challenged);
     };
-    return $.if(how.ne(How.NOT), answer, drop);
+    return $.if(plan.ne(0), answer, drop);
   },
   explain: ({ reply, service }) =>
     reply

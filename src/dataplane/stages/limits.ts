@@ -2,7 +2,6 @@
 import type { Int, XdpBuilder } from '../../ebpf/language.ts';
 import type { Policy } from '../../policy/policy.ts';
 import { type Cell, type Context, handOver } from '../context.ts';
-import { How } from '../cookie/challenge.ts';
 import type { Segment } from '../frame/parse.ts';
 import { stage } from '../stage.ts';
 import { keyGroup, type KeyMaps, keyedHash } from '../state/hash.ts';
@@ -71,7 +70,7 @@ function askLimits(
       if (policy.services.length > 1) key[0] = key[0]!.xor(index.u64().shl(32));
       return meter($, map, keyedHash($, maps, segment.family, key), bucket, now.shr(shift).u32());
     };
-    out.if(context.take(Pressed).ne(How.NOT), () => ({ reason: pressure.reasons.challenged.number, ...none }));
+    out.if(context.take(Pressed).ne(0), () => ({ reason: pressure.reasons.challenged.number, ...none }));
     out.if(service.price.ne(0), () => {
       const empty = serviceIsEmpty($, maps, index, service, batch, now, mode);
       out.if(empty.ne(0), () => over('over-service', none));

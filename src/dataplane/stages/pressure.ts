@@ -1,17 +1,18 @@
 /** Whether every SYN of the service is challenged now, before any limit is asked. */
-import type { EnumValue, Int, XdpBuilder } from '../../ebpf/language.ts';
+import type { Int, XdpBuilder } from '../../ebpf/language.ts';
 import type { Policy } from '../../policy/policy.ts';
 import { type Context, handOver } from '../context.ts';
-import { How, howToAnswer } from '../cookie/challenge.ts';
+import { howToAnswer } from '../cookie/challenge.ts';
 import { stage } from '../stage.ts';
 import { keyGroup } from '../state/hash.ts';
 import { listenerGroup } from '../state/listener.ts';
 import { batchOf, challenging, serviceStateGroup, type ServiceStateMaps } from '../state/service-limit.ts';
 import { Mode } from '../state/service-policy.ts';
+import { Options } from './sanity.ts';
 import { Served } from './service.ts';
 
-/** How the SYN is to be challenged, whatever the limits say; NOT where it is not. */
-export const Pressed = handOver<EnumValue<'how'>>('whether the SYN is challenged');
+/** How the SYN is to be challenged, whatever the limits say; 0 where it is not. */
+export const Pressed = handOver<Int<32>>('whether the SYN is challenged');
 
 export const pressure = stage({
   name: 'pressure',
@@ -29,12 +30,12 @@ export const pressure = stage({
   build($, segment, context) {
     const { challenger, policy, packet, maps, now } = context;
     const pressed = $.inline(32, (out) => {
-      if (!challenger) return How.NOT.number;
-      out.if(allChallenged($, context).eq(0), () => How.NOT.number);
-      const { form } = context.take(Served);
-      return howToAnswer($, packet, maps, segment, { policy, challenger }, form, now).u32();
+      if (!challenger) return 0;
+      out.if(allChallenged($, context).eq(0), () => 0);
+      const said = { word: context.take(Served).form, options: context.take(Options) };
+      return howToAnswer($, packet, maps, segment, { policy, challenger }, said, now);
     });
-    context.give(Pressed, How.of(pressed));
+    context.give(Pressed, pressed);
   },
   explain: ({ service }) => `mode ${service?.challenge ?? ''}, form ${service?.form ?? ''}`,
 });

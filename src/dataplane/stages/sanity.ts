@@ -100,7 +100,7 @@ const CHECKS: Record<SanityCheck, Build> = {
     return ipv4.header.id
       .eq(54_321)
       .and(tcp.window.eq(WINDOWS.zmap))
-      .and(present.and(~Present.MSS & 0xff).eq(0));
+      .and(present.hasAny(Present.WINDOW_SCALE | Present.SACK | Present.TIMESTAMPS).not());
   },
   mirai: (_$, { tcp, destination, ipv4 }) => (ipv4 ? tcp.seq.raw().eq(destination.ipv4()) : undefined),
 };

@@ -2,6 +2,7 @@ import type { CompareName } from '../asm/opcode.ts';
 import type { Operand } from '../ir/ir.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { BuilderCore } from './blocks.ts';
+import { Condition } from './condition.ts';
 import type { Emitter, Scope } from './emitter.ts';
 import type { ContextValue } from './helper-arguments.ts';
 import { Int } from './int.ts';
@@ -45,6 +46,20 @@ export class TcpSocket extends Reference {
     const dst = this.emitter.vreg();
     this.emitter.emit({ op: 'load', size: 4, dst, from: { base: this.socket, offset }, note: 'tcp_sock' });
     return new Int(this.emitter, 32, dst);
+  }
+
+  /** One byte of it. */
+  u8(offset: number): Int<8> {
+    const dst = this.emitter.vreg();
+    this.emitter.emit({ op: 'load', size: 1, dst, from: { base: this.socket, offset }, note: 'tcp_sock' });
+    return new Int(this.emitter, 8, dst);
+  }
+
+  /** Whether a pointer in it, at an offset in bytes, is null. */
+  isNull(offset: number): Condition {
+    const dst = this.emitter.vreg();
+    this.emitter.emit({ op: 'load', size: 8, dst, from: { base: this.socket, offset }, note: 'tcp_sock' });
+    return new Condition(this.emitter, { kind: 'compare', compare: 'eq', width: 64, a: dst, b: 0n });
   }
 }
 
