@@ -35,7 +35,7 @@ export interface FloodReport {
 const CHUNK = 32_768;
 const BATCH = 64;
 /** Nothing runs longer, whatever is asked for. */
-export const MAX_SECONDS = 3600;
+const MAX_SECONDS = 3600;
 
 /** Reads `one`, `random` or a number. */
 export function parseSources(text: string): FloodSources {

@@ -24,7 +24,7 @@ Exit status: 0 done, 1 unexpected error, 2 wrong option, 3 not permitted (run as
 export class UsageError extends Error {}
 
 /** A command that needs root, without it. */
-export class PermissionError extends Error {}
+class PermissionError extends Error {}
 
 function statusOf(error: unknown): number {
   if (error instanceof UsageError || error instanceof PolicyError) return ExitStatus.USAGE;

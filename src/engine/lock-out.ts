@@ -8,7 +8,7 @@ import { readLists } from './lists/lists.ts';
 const MAX_ANCESTORS = 32;
 
 /** The address that this session's SSH connection comes from. sudo takes it out of the environment, so ancestors are asked too. */
-export function sshPeer(): string | undefined {
+function sshPeer(): string | undefined {
   let pid = process.pid;
   for (let depth = 0; depth < MAX_ANCESTORS && pid > 1; depth++) {
     try {

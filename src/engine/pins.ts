@@ -29,7 +29,7 @@ function kindOf(path: string): 'directory' | 'other' | undefined {
 }
 
 /** A complete set of pins that an earlier process, or this one, left. */
-export class PinnedSet {
+class PinnedSet {
   readonly directory: string;
   readonly state: Partial<PinnedState>;
 

@@ -17,7 +17,7 @@ function framesOn(link: LinkKind): readonly CannedFrame[] {
 }
 
 /** A program that does not do what every policy promises. It was never attached. */
-export class SelfTestError extends SeawallError {
+class SelfTestError extends SeawallError {
   readonly code = 'VERIFIER';
 }
 

@@ -79,7 +79,3 @@ export function parseMac(text: string): Uint8Array {
     throw new Error(`read MAC address ${text}: six bytes in hex with colons are needed`);
   return Uint8Array.from(text.split(':').map((byte) => Number.parseInt(byte, 16)));
 }
-
-export function formatMac(bytes: Uint8Array): string {
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
-}

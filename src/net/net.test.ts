@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { addressBytes, formatAddress, formatIpv4, formatMac, ipv4Number, parseCidr, parseMac } from './address.ts';
+import { addressBytes, formatAddress, formatIpv4, ipv4Number, parseCidr, parseMac } from './address.ts';
 import { ethernet, frame, ipv4, ipv6, ipv6Extension, tcp, udp, vlan } from './build.ts';
 import { internetChecksum, pseudoHeaderSum } from './checksum.ts';
 import { ETH_P, IPPROTO } from './headers.ts';
@@ -81,6 +81,6 @@ it('reads and writes addresses', () => {
     expect(() => addressBytes(wrong)).toThrow(/neither an IPv4 nor/);
   for (const wrong of ['10.0.0.0/33', '10.0.0.0/-1', '10.0.0.0/x'])
     expect(() => parseCidr(wrong)).toThrow(/prefix has 0 to 32/);
-  expect(formatMac(parseMac('02:00:00:00:00:0a'))).toBe('02:00:00:00:00:0a');
+  expect(Buffer.from(parseMac('02:00:00:00:00:0a')).toString('hex')).toBe('02000000000a');
   expect(() => parseMac('02:00')).toThrow(/six bytes/);
 });

@@ -67,10 +67,7 @@ export const FORM_WORDS = {
 } as const;
 
 /** What a word of a policy comes to. */
-export function settledForm(
-  { form, forms }: Pick<Challenger, 'form' | 'forms'>,
-  word: ChallengeForm,
-): Form | undefined {
+function settledForm({ form, forms }: Pick<Challenger, 'form' | 'forms'>, word: ChallengeForm): Form | undefined {
   return forms && word in forms ? forms[word] : form;
 }
 

@@ -27,12 +27,12 @@ export const Listed = enumOf('listed', { NO: 0, ALLOW: 1, DENY: 2 });
 export const FIRST_BLOCK = 4;
 
 /** By an octet. Blocks hold 256 entries because the elements of an array map take 8 bytes at least. */
-export const OctetBlock = struct('list_octet', { entries: array(u32, 256) });
+const OctetBlock = struct('list_octet', { entries: array(u32, 256) });
 /** Two bits for each last octet, sixteen in a word. */
-export const LeafBlock = struct('list_leaf', { words: array(u32, 16) });
+const LeafBlock = struct('list_leaf', { words: array(u32, 16) });
 export const ROOT_ENTRIES = 65_536;
 /** Whether there is anything on the lists of each family. */
-export const ListState = struct('list_state', { listed4: u32, listed6: u32 });
+const ListState = struct('list_state', { listed4: u32, listed6: u32 });
 
 function listMaps({ middle, leaf, networks6 }: ListCapacity) {
   return {
@@ -47,7 +47,7 @@ function listMaps({ middle, leaf, networks6 }: ListCapacity) {
 export type ListMaps = ReturnType<typeof listMaps>;
 
 /** What they hold at first is nothing; user space fills them from the policy and its files. */
-export const listGroup = mapGroup({
+const listGroup = mapGroup({
   specs: (given) => ({ lists: listMaps(given.lists) }),
   contents: ({ lists: maps }) => Object.values(maps).map((map) => ({ map, entries: [] })),
 });

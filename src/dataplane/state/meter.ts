@@ -27,7 +27,7 @@ export const CELLS_PER_LINE = 16;
  * A line of a meter. A cell is the theoretical arrival time of GCRA (ITU-T I.371) in ticks, modulo 2^32: the time until which
  * what came is paid for. A cell further ahead of the clock than a full bucket is one that the clock has overtaken, and empty.
  */
-export const MeterLine = struct('meter_line', { cells: array(u32, CELLS_PER_LINE) });
+const MeterLine = struct('meter_line', { cells: array(u32, CELLS_PER_LINE) });
 export type MeterMap = MapSpec<typeof u32, typeof MeterLine, 'array'>;
 
 /** One meter for sources, and one for each length of prefix. Cells of other ticks mean something else, so ticks are in the name. */

@@ -22,9 +22,9 @@ import { mapGroup } from '../maps.ts';
 import { Mode, type ServiceBucket } from './service-policy.ts';
 
 /** A service under way, on a line of its own: its bucket in nanoseconds of GCRA, and until when all its SYNs are challenged. */
-export const ServiceState = struct('service_state', { paid: u64, challengeUntil: u64, spare: bytes(48) });
+const ServiceState = struct('service_state', { paid: u64, challengeUntil: u64, spare: bytes(48) });
 /** A CPU's own part of it: tokens that it took from the bucket beforehand, and SYNs that it has not reported yet. */
-export const ServiceShare = struct('service_share', { tokens: u32, pending: u32 });
+const ServiceShare = struct('service_share', { tokens: u32, pending: u32 });
 
 export const serviceStateGroup = mapGroup({
   specs: ({ policy: { services } }) => ({

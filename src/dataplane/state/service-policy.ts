@@ -34,7 +34,7 @@ const MODES: Record<ChallengeMode, EnumMember<'challenge_mode'>> = {
 const MAX_PREFIXES = 4;
 
 /** A service's limits, where services differ. A price of zero is no limit. Ticks, and nanoseconds for the service's own bucket. */
-export const ServicePolicy = struct('service_policy', {
+const ServicePolicy = struct('service_policy', {
   servicePrice: u64,
   serviceCredit: u64,
   sourcePrice: u32,

@@ -64,7 +64,7 @@ const NOISE =
 const STEP = /^(\d+): \([0-9a-f]{2}\)/;
 
 /** The reason and the slot of the instruction that a verifier log ends with. */
-export function readVerifierLog(log: string): { reason: string; slot: number | undefined } {
+function readVerifierLog(log: string): { reason: string; slot: number | undefined } {
   const lines = log
     .split('\n')
     .map((line) => line.trimEnd())
