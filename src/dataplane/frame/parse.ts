@@ -48,6 +48,8 @@ export interface ParseRules {
   readonly lengths: 'check' | 'trust';
 }
 
+type ParseIp = <R>($: Builder<R>, packet: Packet<R>, link: Link, leave: LeaveWith<R>, rules: ParseRules) => Segment;
+
 export function parseSegment<R>(
   $: Builder<R>,
   packet: Packet<R>,
@@ -56,20 +58,14 @@ export function parseSegment<R>(
   leave: LeaveWith<R>,
   rules: ParseRules,
 ): Segment {
-  return family === 4 ? parseIpv4($, packet, link, leave, rules) : parseIpv6($, packet, link, leave, rules);
+  return (family === 4 ? parseIpv4 : parseIpv6)($, packet, link, leave, rules);
 }
 
 const Ipv4Words = struct('ipv4_words', { words: array(u32, 5) });
 const Word = struct('word', { value: u32 });
 const MAX_OPTION_WORDS = 10;
 
-function parseIpv4<R>(
-  $: Builder<R>,
-  packet: Packet<R>,
-  { kind: link, offset }: Link,
-  leave: LeaveWith<R>,
-  rules: ParseRules,
-): Segment {
+const parseIpv4: ParseIp = ($, packet, { kind: link, offset }, leave, rules) => {
   const { fragments } = rules;
   const words = packet.peek(Ipv4Words).orExit(() => leave('truncated'));
   const frameBytes = packet.remaining();
@@ -126,7 +122,7 @@ function parseIpv4<R>(
         ),
     },
   };
-}
+};
 
 /** Eight extension headers have at most 16,384 bytes. */
 const CHAIN_MASK = 0x7fff;
@@ -136,13 +132,7 @@ function addressWords(bytes: BytesValue): readonly Int<64>[] {
   return [bytes.part(0) as Int<64>, bytes.part(8) as Int<64>];
 }
 
-function parseIpv6<R>(
-  $: Builder<R>,
-  packet: Packet<R>,
-  { kind: link, offset }: Link,
-  leave: LeaveWith<R>,
-  rules: ParseRules,
-): Segment {
+const parseIpv6: ParseIp = ($, packet, { kind: link, offset }, leave, rules) => {
   const { fragments } = rules;
   const ip = packet.take(Ipv6).orExit(() => leave('truncated'));
   const frameBytes = packet.remaining();
@@ -203,4 +193,4 @@ function parseIpv6<R>(
     length: payload.sub(chain),
     fragmented,
   };
-}
+};

@@ -1,14 +1,9 @@
 /** The builder of programs. Over 300 lines because its methods are the language: one short method a construct. */
-import type { CompareName } from '../asm/opcode.ts';
 import type { Struct, Type } from '../btf/type.ts';
 import { DslError } from '../errors.ts';
-import type { Operand } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
-import type { ArgumentKind } from '../uapi/helper-prototype.ts';
-import { helpers } from '../uapi/helpers.gen.ts';
 import type { TcVerdict, XdpAction, XdpVerdict } from './action.ts';
 import type { Block, BuilderCore } from './blocks.ts';
-import { changesPacket, kernelFunctionChangesPacket } from './changes-packet.ts';
 import type { Callable } from './callable.ts';
 import type { AnyView, LoopStep } from './callback.ts';
 import { Condition } from './condition.ts';
@@ -17,27 +12,28 @@ import { emitForEach, type Entry } from './for-each.ts';
 import type { ContextValue, HelperArguments, HelperName } from './helper-arguments.ts';
 import { emitInline, type Given, type Shape, type Shaped } from './inline.ts';
 import { emitLoop, type LoopControl } from './loop.ts';
-import { type Found, foundIn } from './found.ts';
 import { UpdateFlag } from './update-flag.ts';
 import { emitCancelTimer, emitRestartTimer, emitStartTimer } from './timer.ts';
 import { emitLocked } from './lock.ts';
-import { type NotFound, refuseFound } from './map-of-maps.ts';
-import { type MapValue, mapValue } from './map-value.ts';
 import type { Network } from './int.ts';
 import { copied, Int, IntVariable, type NetworkWidth, NetworkVariable, UNKNOWN, type Width } from './int.ts';
 import type { Kind, ValueOf } from './kind.ts';
-import { HELPER_OPERATIONS, type KindsFor, type MapOperation, requireKind } from './map-kind.ts';
+import type { Found } from './found.ts';
+import { emitCall, emitKernelCall, emitTailCall, type KernelArgument } from './helper-call.ts';
+import { deleteFrom, lookUp, placeOf, updateMap } from './map-access.ts';
+import { type KindsFor, requireKind } from './map-kind.ts';
+import type { NotFound } from './map-of-maps.ts';
+import type { MapValue } from './map-value.ts';
 import type { MapSpec, RingSpec } from './map.ts';
+import type { Maybe } from './maybe.ts';
+import { emitRecord } from './record.ts';
+import { emitStack } from './stack.ts';
+import type { ElementOf, View, ViewWith } from './view.ts';
 import { type Alike, type Choosable, type Chosen, emitWhen } from './when.ts';
 import { EnumMember, EnumValue, EnumVariable } from './enum.ts';
 import { Exited } from './exited.ts';
-import { Maybe } from './maybe.ts';
-import { addressRegister, type Memory, memoryAt } from './memory.ts';
 import { emitRedirect, type RedirectTarget } from './redirect.ts';
 import { emitRepeat } from './repeat.ts';
-import type { SocketPointer } from './socket.ts';
-import { type ElementOf, isViewOf, memoryOf, type View, viewOf, type ViewWith, writeType } from './view.ts';
-import { filled, zeroTheRest } from './zeros.ts';
 
 type RoundBody = (inner: Builder<LoopStep>, round: Int<32>, state: AnyView) => LoopStep | Exited | void;
 type EntryBody<K extends Type, V extends Type> = (
@@ -204,32 +200,12 @@ export class Builder<R> {
     map: MapSpec<K, V, KindsFor<'look up in'>>,
     key: ElementOf<K>,
   ): Maybe<Found<V>, R> {
-    requireKind(map, 'look up in');
-    const emitter = this.#emitter;
-    const dst = emitter.vreg();
-    this.#withKey(map, key, (pointer) => {
-      const args = [emitter.mapPointer(map), pointer];
-      emitter.emit({ op: 'call', helper: helpers.map_lookup_elem.id, args, dst, note: `look up ${map.name}` });
-    });
-    return this.#maybePointer(dst, `the result of looking up ${map.name}`, () => foundIn(emitter, map, dst));
+    return lookUp(this.#core, map, key);
   }
 
   /** The only value of an array of one entry, without a look-up: its address is known when the program is loaded. */
   at<V extends Type>(map: MapSpec<Type, V, KindsFor<'take the place of'>> & NotFound, index: number): MapValue<V> {
-    requireKind(map, 'take the place of');
-    refuseFound(map, 'take the place of');
-    // array_map_direct_value_addr, kernel/bpf/arraymap.c: the kernel knows the address of an only entry, and of no other.
-    if (map.maxEntries !== 1 || index !== 0) {
-      throw new DslError(
-        `use ${map.name} at ${String(index)}: it has ${String(map.maxEntries)} entries, and only the one of an array of one entry has a fixed place; look others up`,
-        new CallSite().location,
-      );
-    }
-    const emitter = this.#emitter;
-    emitter.useMap(map);
-    const dst = emitter.vreg();
-    emitter.emit({ op: 'mapValue', dst, map: map.name, offset: 0 });
-    return mapValue(memoryAt(this.#emitter, dst, map.name, map), map.value!);
+    return placeOf(this.#emitter, map, index);
   }
 
   /** Writes a value to a map. The result is 0, or a negative errno (`UpdateFlag.NOEXIST`: -EEXIST when the key is there). */
@@ -239,28 +215,12 @@ export class Builder<R> {
     value: ElementOf<V>,
     flag: number = UpdateFlag.ANY,
   ): Int<64> {
-    requireKind(map, 'update');
-    const emitter = this.#emitter;
-    const dst = emitter.vreg();
-    this.#withKey(map, key, (keyPointer) => {
-      this.#inFrame(map.value!, value, map.name, (valuePointer) => {
-        const args = [emitter.mapPointer(map), keyPointer, valuePointer, BigInt(flag)];
-        emitter.emit({ op: 'call', helper: helpers.map_update_elem.id, args, dst, note: `update ${map.name}` });
-      });
-    });
-    return new Int(emitter, 64, dst);
+    return updateMap(this.#emitter, map, key, value, flag);
   }
 
   /** Removes a key from a map. The result is 0, or a negative errno. */
   delete<K extends Type>(map: MapSpec<K, Type, KindsFor<'delete from'>>, key: ElementOf<K>): Int<64> {
-    requireKind(map, 'delete from');
-    const emitter = this.#emitter;
-    const dst = emitter.vreg();
-    this.#withKey(map, key, (pointer) => {
-      const args = [emitter.mapPointer(map), pointer];
-      emitter.emit({ op: 'call', helper: helpers.map_delete_elem.id, args, dst, note: `delete from ${map.name}` });
-    });
-    return new Int(emitter, 64, dst);
+    return deleteFrom(this.#emitter, map, key);
   }
 
   /**
@@ -272,37 +232,7 @@ export class Builder<R> {
     type: Struct<F>,
     fill: (record: View<F>) => void,
   ): void {
-    requireKind(ring, 'record in');
-    const emitter = this.#emitter;
-    const dst = emitter.vreg();
-    const line = emitter.line();
-    const args = [emitter.mapPointer(ring), BigInt(type.size), 0n];
-    emitter.emit({ op: 'call', helper: helpers.ringbuf_reserve.id, args, dst, note: `reserve in ${ring.name}` });
-    const memory = (): Memory => memoryAt(this.#emitter, dst, ring.name);
-    this.#maybePointer(dst, `a record of ${ring.name}`, memory).match({
-      some: (record) => {
-        emitter.withoutLeaving(
-          `leave with a record: the block leaves before the record of ${ring.name} is submitted; carry the outcome out with $.let`,
-          () => {
-            filled(record, type.size, (watched) => {
-              fill(viewOf(watched, type));
-            });
-          },
-        );
-        const args = [dst, 0n];
-        const note = `submit to ${ring.name}`;
-        emitter.onLine(() => emitter.emit({ op: 'call', helper: helpers.ringbuf_submit.id, args, note }), line);
-      },
-      none: () => {
-        emitter.onLine(() => {
-          this.lookup(ring.lost, 0).match({
-            some: (lost) => {
-              lost.ref('value').add(1);
-            },
-          });
-        }, line);
-      },
-    });
+    emitRecord(this.#core, ring, type, fill);
   }
 
   /**
@@ -341,18 +271,7 @@ export class Builder<R> {
 
   /** Memory in the frame, filled with zeros: to hand to helpers, or to build a value in. */
   stack<F extends Readonly<Record<string, Type>>>(type: Struct<F>): View<F> {
-    const emitter = this.#emitter;
-    const slot = emitter.slot(type.size);
-    for (let offset = 0; offset < Math.ceil(type.size / 8) * 8; offset += 8) {
-      emitter.emit({ op: 'store', size: 8, to: { base: { slot }, offset }, src: 0n, note: `${type.name} = 0` });
-    }
-    const memory: Memory = {
-      emitter,
-      address: { base: { slot }, offset: 0 },
-      name: type.name,
-      check: this.#scopeCheck(),
-    };
-    return viewOf(memory, type);
+    return emitStack(this.#emitter, type);
   }
 
   /**
@@ -360,44 +279,15 @@ export class Builder<R> {
    * helper returns, a negative errno where it fails.
    */
   call<Name extends HelperName>(name: Name, ...args: HelperArguments<Name>): Int<64> {
-    if (!(name in helpers)) {
-      const short = (name as string).replace(/^bpf_/, '');
-      const advice = short in helpers ? `write ${short}, without bpf_` : 'take one of linux/bpf.h, without bpf_';
-      throw new DslError(`call ${name}: no helper has this name; ${advice}`, new CallSite().location);
-    }
-    const { id, args: kinds, returns } = helpers[name];
-    if (returns === 'pointer') {
-      throw new DslError(`call ${name}: it returns a pointer; use the method made for it`, new CallSite().location);
-    }
-    const operation = (HELPER_OPERATIONS as Partial<Record<HelperName, MapOperation>>)[name];
-    if (operation) requireKind((args as readonly unknown[])[kinds.indexOf('map' as never)] as MapSpec, operation);
-    const emitter = this.#emitter;
-    const operands = (kinds as readonly ArgumentKind[]).map((kind, index) =>
-      this.#argument(kind, (args as readonly unknown[])[index]),
-    );
-    const dst = emitter.vreg();
-    emitter.emit({ op: 'call', helper: id, args: operands, dst, note: name });
-    if (changesPacket(name)) emitter.voidPackets();
-    return new Int(emitter, 64, dst);
+    return emitCall(this.#emitter, name, args);
   }
 
   /**
    * Calls a function of the kernel by its name in the kernel's BTF; what it wants is looked up when the program is loaded, which
    * fails with UnsupportedError where the kernel has none of that name.
    */
-  callKernel(name: string, ...args: (ContextValue | SocketPointer | Int | number | object)[]): Int<32> {
-    const emitter = this.#emitter;
-    const operands = args.map((value): Operand => {
-      if (value instanceof Int) return value.operandIn(emitter);
-      if (typeof value === 'number') return BigInt(value);
-      if ('context' in value) return value.context;
-      if ('socket' in value) return value.socket;
-      return addressRegister(memoryOf(value));
-    });
-    const dst = emitter.vreg();
-    emitter.emit({ op: 'kernelCall', name, args: operands, dst, note: name });
-    if (kernelFunctionChangesPacket(name)) emitter.voidPackets();
-    return new Int(emitter, 64, dst).u32();
+  callKernel(name: string, ...args: readonly KernelArgument[]): Int<32> {
+    return emitKernelCall(this.#emitter, name, args);
   }
 
   /** Calls a BPF function of this program. */
@@ -411,12 +301,7 @@ export class Builder<R> {
     context: ContextValue,
     index: Int<32> | number,
   ): void {
-    requireKind(programs, 'tail call through');
-    const emitter = this.#emitter;
-    const operand = index instanceof Int ? index.operandIn(emitter) : BigInt(index);
-    const args = [context.context, emitter.mapPointer(programs), operand];
-    emitter.emit({ op: 'call', helper: helpers.tail_call.id, args, note: `tail call ${programs.name}` });
-    emitter.voidPackets();
+    emitTailCall(this.#emitter, programs, context, index);
   }
 
   /**
@@ -458,50 +343,5 @@ export class Builder<R> {
       throw new DslError(`make $.u${String(width)} of a value of ${what}: ${advice}`, new CallSite().location);
     }
     return new Int(this.#emitter, width, 0n).add(value);
-  }
-
-  #argument(kind: ArgumentKind, value: unknown): Operand {
-    switch (kind) {
-      case 'ctx':
-        return (value as ContextValue).context;
-      case 'map':
-        return this.#emitter.mapPointer(value as MapSpec);
-      case 'pointer':
-        if ('socket' in (value as object)) return (value as SocketPointer).socket;
-        return addressRegister(memoryOf(value as object));
-      case 'scalar':
-        return value instanceof Int ? value.operandIn(this.#emitter) : BigInt.asUintN(64, BigInt(value as number));
-    }
-  }
-
-  #scopeCheck(): () => void {
-    const scope = this.#emitter.scope;
-    return () => {
-      this.#emitter.checkUsable(scope);
-    };
-  }
-
-  #maybePointer<T>(pointer: number, what: string, make: () => T): Maybe<T, R> {
-    const compare: CompareName = 'ne';
-    return new Maybe(this.#core, { kind: 'compare', compare, width: 64, a: pointer, b: 0n }, make, what);
-  }
-
-  #withKey<K extends Type>(map: MapSpec<K>, key: ElementOf<K>, use: (pointer: Operand) => void): void {
-    this.#emitter.onLine(() => this.#inFrame(map.key!, key, `${map.name} key`, use));
-  }
-
-  /** Puts a value into the frame for the time of one call. */
-  #inFrame(type: Type, value: unknown, name: string, use: (pointer: Operand) => void): void {
-    const emitter = this.#emitter;
-    if (isViewOf(type, value)) {
-      use(addressRegister(memoryOf(value)));
-      return;
-    }
-    emitter.withSlot(type.size, (slot) => {
-      const memory: Memory = { emitter, address: { base: { slot }, offset: 0 }, name, check: () => {} };
-      zeroTheRest(memory, type, value);
-      writeType(memory, type, value);
-      use(emitter.frameAddress(slot));
-    });
   }
 }
