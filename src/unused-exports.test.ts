@@ -11,7 +11,7 @@ const files = FOLDERS.flatMap((folder) =>
   readdirSync(new URL(folder, ROOT), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
     .map((name) => `${folder}/${name}`),
-);
+).concat('vitest.config.ts');
 const texts = new Map(files.map((file) => [file, readFileSync(new URL(file, ROOT), 'utf8')]));
 /** Which files say a word. */
 const sayers = new Map<string, Set<string>>();
