@@ -1,6 +1,6 @@
 /**
- * The other half of the form `assign`, in traffic control: takes the ACK that brings a cookie back and makes a connection of it. It
- * returns at once unless a challenge was sent lately.
+ * The other half of the forms that answer with cookies, in traffic control. It takes the ACK that brings a cookie of ours back and makes a connection of it,
+ * and ends a connection in TIME-WAIT that has the ports of the new one. It returns at once unless a challenge was sent lately.
  */
 import {
   type Builder,
@@ -13,6 +13,7 @@ import {
   tc,
   TC,
   TCP_LISTEN,
+  TCP_TIME_WAIT,
   type TcAction,
   type TcPacket,
   u16,
@@ -20,9 +21,10 @@ import {
   u8,
   type View,
 } from '../ebpf/language.ts';
-import { TCP_FLAG } from '../net/headers.ts';
+import { Tcp, TCP_FLAG } from '../net/headers.ts';
 import type { Policy } from '../policy/policy.ts';
-import type { Stack } from './cookie/challenger.ts';
+import { isKernelProof } from './cookie/challenge.ts';
+import type { Form, Stack } from './cookie/challenger.ts';
 import type { Clock } from './state/clock.ts';
 import { redeem, type Redeemed } from './cookie/cookie.ts';
 import { byFamily, type LinkKind, parseLink } from './frame/link.ts';
@@ -31,7 +33,7 @@ import { socketTuple } from './frame/socket-tuple.ts';
 import { parseSynOptions, Present } from './frame/syn-options.ts';
 import { type CounterMaps, count } from './outcome/exits.ts';
 import { flags } from './stages/flags.ts';
-import { markRedeemed, type RedeemedMaps, wasRedeemed } from './state/redeemed.ts';
+import { hasReopened, markRedeemed, markReopened, type RedeemedMaps, wasRedeemed } from './state/redeemed.ts';
 import { remember, type VerifiedMaps } from './state/verified-sources.ts';
 
 /** `struct bpf_tcp_req_attrs` (include/net/tcp.h, Linux 6.9). */
@@ -55,12 +57,16 @@ const NO_SCALE = 15;
 /** Packets that a device hands over at once (NAPI_POLL_WEIGHT), each of which may fill a place of the accept queue that this one was to have. */
 const BATCH_PACKETS = 64;
 
-/** The program that accepts what was challenged. Needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
+/** Whether there is something to do for this half: in the form `kernel` only where the kernel's sockets in TIME-WAIT can be read. */
+export const hasAcceptProgram = (forms: readonly Form[], { timeWaitNext }: Stack): boolean =>
+  forms.includes('assign') || (forms.includes('kernel') && timeWaitNext !== undefined);
+
+/** The program that accepts what was challenged. The form `assign` needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
 export function acceptProgram(
   policy: Pick<Policy, 'remember'>,
   maps: AcceptMaps,
   clock: Clock,
-  { stack, link }: { readonly stack: Stack; readonly link: LinkKind },
+  { stack, link, forms }: { readonly stack: Stack; readonly link: LinkKind; readonly forms: readonly Form[] },
 ): ProgramSpec {
   return tc('seawall_accept', ($, packet) => {
     const leave = (): TcAction => TC.UNSPEC;
@@ -72,6 +78,7 @@ export function acceptProgram(
       const rules = { fragments: { first: 'drop', later: 'drop' }, lengths: 'trust' } as const;
       const segment = parseSegment($, packet, family, below, leave, rules);
       const { tcp, source, destination } = segment;
+      const end = packet.position();
       $.if(tcp.flags.and(TCP_FLAG.ACK | TCP_FLAG.SYN | TCP_FLAG.RST).ne(TCP_FLAG.ACK), leave);
       const options = parseSynOptions($, packet, segment, leave);
       const stamps: Stamps = {
@@ -82,10 +89,12 @@ export function acceptProgram(
       const [tuple, tupleSize] = socketTuple($, source, destination, portsWord(tcp));
       const outcome = $.let(Outcome.NOTHING);
       const room = $.let($.u32(0));
+      const next = $.let($.u32(0));
       packet.tcpSocket(tuple, tupleSize, (socket) => {
-        const ended = accept($, packet, socket, segment, stamps, { maps, stack, now });
+        const ended = accept($, packet, socket, segment, stamps, { maps, forms, stack, now });
         outcome.set(ended.outcome);
         room.set(ended.room);
+        next.set(ended.next);
       });
       $.if(outcome.eq(Outcome.FULL), () => {
         // The kernel would drop it, too (`sk_acceptq_is_full`, include/net/sock.h), and the client sends again.
@@ -96,6 +105,10 @@ export function acceptProgram(
         markRedeemed($, maps, segment, room, now);
         remember($, maps, source, policy.remember, now);
       });
+      $.if(outcome.eq(Outcome.REOPEN), () => {
+        markReopened($, maps, segment, now);
+        reopen($, packet, segment, end.sub(Tcp.size), next);
+      });
       return TC.UNSPEC;
     });
   });
@@ -105,7 +118,7 @@ type Tc = Builder<TcAction>;
 type AcceptMaps = VerifiedMaps & RedeemedMaps & CounterMaps;
 
 /** What became of a segment that belongs to a socket. */
-const Outcome = enumOf('accept_outcome', { NOTHING: 0, ACCEPTED: 1, FULL: 2 });
+const Outcome = enumOf('accept_outcome', { NOTHING: 0, ACCEPTED: 1, FULL: 2, REOPEN: 3 });
 
 /** The timestamps of an ACK in host order. `timestamps` is 0 where it has none. */
 interface Stamps {
@@ -116,6 +129,7 @@ interface Stamps {
 
 interface Surroundings {
   readonly maps: AcceptMaps;
+  readonly forms: readonly Form[];
   readonly stack: Stack;
   readonly now: Int<64>;
 }
@@ -132,28 +146,51 @@ function pullHeaders($: Tc, packet: TcPacket): void {
   packet.restart();
 }
 
-/** Makes a connection where the socket listens and the segment brings a cookie. `room` is not 0 where its accept queue is far from full. */
+/**
+ * Makes a connection where the socket listens and the segment brings a cookie. `room` is not 0 where its accept queue is far from full. A connection of
+ * the same ports that is in TIME-WAIT is to make way (`REOPEN`): `next` is the sequence number that it expects, in host order.
+ */
 function accept(
   $: Tc,
   packet: TcPacket,
   socket: Socket<TcAction>,
   segment: Segment,
   stamps: Stamps,
-  { maps, stack, now }: Surroundings,
+  { maps, forms, stack, now }: Surroundings,
 ) {
-  return $.inline({ outcome: Outcome, room: 32 }, (out) => {
-    const nothing = () => ({ outcome: Outcome.NOTHING, room: 0 });
-    out.if(socket.state.ne(TCP_LISTEN), nothing);
-    const redeemed = redeem($, maps, segment, { ...stamps, host: stack.windowScale }, now);
-    out.if(redeemed.valid.eq(0), nothing);
+  return $.inline({ outcome: Outcome, room: 32, next: 32 }, (out) => {
+    const nothing = () => ({ outcome: Outcome.NOTHING, room: 0, next: 0 });
+    const state = $.let(socket.state);
+    const wanted = forms.includes('assign') ? [TCP_LISTEN] : [];
+    if (stack.timeWaitNext !== undefined) wanted.push(TCP_TIME_WAIT);
+    out.if(state.oneOf(wanted).not(), nothing);
+    const redeemed = forms.includes('assign')
+      ? redeem($, maps, segment, { ...stamps, host: stack.windowScale }, now)
+      : undefined;
+    const valid = $.let(redeemed?.valid ?? $.u32(0));
+    if (forms.includes('kernel')) {
+      $.if(state.eq(TCP_TIME_WAIT), () => {
+        valid.set(valid.or(isKernelProof($, segment)));
+      });
+    }
+    out.if(valid.eq(0), nothing);
     // What comes close behind the ACK belongs to the connection that is about to be there.
     out.if(wasRedeemed($, maps, segment, now).ne(0), nothing);
+    if (stack.timeWaitNext !== undefined) {
+      const offset = stack.timeWaitNext;
+      out.if(state.eq(TCP_TIME_WAIT), () => {
+        out.if(segment.tcp.flags.hasAny(TCP_FLAG.FIN).or(hasReopened($, maps, segment, now).ne(0)), nothing);
+        const left = socket.asTimeWait().orExit(() => out.leave(nothing()));
+        return { outcome: Outcome.REOPEN, room: 0, next: left.u32(offset) };
+      });
+    }
+    if (!redeemed) return nothing();
     const listener = socket.asTcp().orExit(() => out.leave(nothing()));
     const room = $.let($.u32(0));
     if (stack.acceptQueue) {
       const { length, limit } = stack.acceptQueue;
       const [queued, most] = [listener.u32(length), listener.u32(limit)];
-      out.if(queued.gt(most), () => ({ outcome: Outcome.FULL, room: 0 }));
+      out.if(queued.gt(most), () => ({ outcome: Outcome.FULL, room: 0, next: 0 }));
       $.if(queued.add(BATCH_PACKETS).lt(most), () => {
         room.set(1);
       });
@@ -161,8 +198,31 @@ function accept(
     const attributes = requestAttributes($, redeemed, stamps);
     const failure = $.callKernel('bpf_sk_assign_tcp_reqsk', packet, listener, attributes, RequestAttributes.size);
     out.if(failure.ne(0), nothing);
-    return { outcome: Outcome.ACCEPTED, room };
+    return { outcome: Outcome.ACCEPTED, room, next: 0 };
   });
+}
+
+const Sequence = struct('tcp_sequence', { number: u32 });
+const LengthAndFlags = struct('tcp_length_flags', { word: u16 });
+/** The length and the flags of a RST of twenty bytes, as they lie in memory. */
+const RST = ((Tcp.size / 4) << 4) | (TCP_FLAG.RST << 8);
+const BPF_F_INGRESS = 1;
+
+/**
+ * Ends the TIME-WAIT of the connection before. Linux lets a new SYN take its place, but this SYN never came to it: the ACK goes on as the RST that
+ * ends it (RFC 1337), and a copy of the ACK comes in behind it, to the listener. `at` is where the TCP header begins in the frame.
+ */
+function reopen($: Tc, packet: TcPacket, { tcp }: Segment, at: Int<32>, next: Int<32>): void {
+  const [sequence, lengthAndFlags] = [$.stack(Sequence), $.stack(LengthAndFlags)];
+  sequence.set({ number: swapped(next) });
+  lengthAndFlags.set({ word: RST });
+  const before = { number: $.let(tcp.seq.raw()), word: $.let(tcp.dataOffset.u16().or(tcp.flags.u16().shl(8))) };
+  $.call('clone_redirect', packet, packet.ingressInterface(), BPF_F_INGRESS);
+  const checksum = at.add(Tcp.offsets.checksum);
+  $.call('l4_csum_replace', packet, checksum, before.number.u64(), sequence.number.u64(), Sequence.size);
+  $.call('l4_csum_replace', packet, checksum, before.word.u64(), RST, LengthAndFlags.size);
+  $.call('skb_store_bytes', packet, at.add(Tcp.offsets.seq), sequence, Sequence.size, 0);
+  $.call('skb_store_bytes', packet, at.add(Tcp.offsets.dataOffset), lengthAndFlags, LengthAndFlags.size, 0);
 }
 
 /** What the kernel is told of a connection: what its client said in the SYN. */

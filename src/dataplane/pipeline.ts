@@ -10,7 +10,7 @@ import {
   type XdpPacket,
 } from '../ebpf/language.ts';
 import type { Policy } from '../policy/policy.ts';
-import { acceptProgram } from './accept.ts';
+import { acceptProgram, hasAcceptProgram } from './accept.ts';
 import { type Common, Context } from './context.ts';
 import { type Challenger, type Form, formsIn } from './cookie/challenger.ts';
 import { Address } from './frame/address.ts';
@@ -80,7 +80,7 @@ export function mapContents(maps: ProtectionMaps, policy: Policy, lists = SMALL_
 /** Generates a protection's programs, anew each time. */
 export interface Writers {
   readonly program: () => ProgramSpec;
-  readonly accept: () => ProgramSpec | undefined;
+  readonly accept?: () => ProgramSpec;
 }
 
 /** A protection as plain data: the programs, each generated when it is first asked for, and the maps they share with user space. */
@@ -89,7 +89,7 @@ export interface Protection {
   readonly link: LinkKind;
   readonly write: Writers;
   readonly program: ProgramSpec;
-  /** The half of the form `assign` that works in traffic control. */
+  /** The half that works in traffic control, where the forms have one. */
   readonly accept: ProgramSpec | undefined;
   readonly challenger: Challenger | undefined;
   /** The forms of challenge that the programs hold. */
@@ -130,21 +130,21 @@ export function protection(
       });
     });
   const forms = challenger ? formsIn(policy, challenger) : [];
-  const accept = (): ProgramSpec | undefined =>
-    challenger && forms.includes('assign')
-      ? acceptProgram(policy, maps, clock, { stack: challenger.stack, link })
+  const accept =
+    challenger && hasAcceptProgram(forms, challenger.stack)
+      ? (): ProgramSpec => acceptProgram(policy, maps, clock, { stack: challenger.stack, link, forms })
       : undefined;
-  const first = { program: once(program), accept: once(accept) };
+  const first = { program: once(program), accept: accept && once(accept) };
   const known = clock.key === undefined || rehearsal.prepare || rehearsal.source ? undefined : clock.key;
   return {
     policy,
     link,
-    write: { program, accept },
+    write: { program, ...(accept ? { accept } : {}) },
     get program() {
       return first.program();
     },
     get accept() {
-      return first.accept();
+      return first.accept?.();
     },
     challenger,
     forms,

@@ -77,7 +77,7 @@ export {
 export { BytesValue } from './dsl/bytes-value.ts';
 export type { ScalarValue } from './dsl/memory.ts';
 export { Ref } from './dsl/ref.ts';
-export { type Socket, type SocketPointer, TCP_LISTEN, type TcpSocket } from './dsl/socket.ts';
+export { type Socket, type SocketPointer, TCP_LISTEN, TCP_TIME_WAIT, type TcpSocket } from './dsl/socket.ts';
 export { Elements, type Snapshot, type ValueOf, type View, type Writable } from './dsl/view.ts';
 export { DslError, type ErrorCode, errorCodes, SeawallError, SyscallError, UnsupportedError } from './errors.ts';
 export type { Backend, CompiledCode } from './ir/compile.ts';

@@ -55,8 +55,10 @@ function readStack(mtu: number, setSysctls: boolean): Stack {
   const [length, limit] = ['sk_ack_backlog', 'sk_max_ack_backlog'].map((member) => kernelFieldOffset('sock', member));
   const largest = largestBuffer();
   const listener = listenerFields(largest);
+  const next = kernelFieldOffset('sock_common', 'skc_tw_rcv_nxt');
   return {
     ...(listener ? { listener } : {}),
+    ...(next === undefined ? {} : { timeWaitNext: next }),
     ...(length !== undefined && limit !== undefined ? { acceptQueue: { length, limit } } : {}),
     timestamps: on('tcp_timestamps'),
     plainTimestamps: readSysctl(TIMESTAMPS) === PLAIN || (setSysctls && on('tcp_timestamps')),

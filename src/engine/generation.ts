@@ -40,7 +40,7 @@ export class Generation implements Disposable {
   readonly maps: KernelMaps;
   readonly lists: LiveLists;
   readonly program: Program;
-  /** The half of the form `assign` in traffic control. */
+  /** The half in traffic control, where the forms have one. */
   readonly accept: Program | undefined;
   readonly #owned: Owned;
 

@@ -88,9 +88,9 @@ const functions = new FunctionCache();
 
 /** The images of a protection's programs, the accepting half last. @throws DslError. */
 function imagesOf(made: Protection): ProgramImage[] {
-  const names = made.forms.includes('assign') ? (['program', 'accept'] as const) : (['program'] as const);
+  const names = made.write.accept ? (['program', 'accept'] as const) : (['program'] as const);
   // Where functions are known, a program is written without source lines first, which nobody else can use.
-  return names.map((name) => knownImage(() => made.write[name]()!, functions) ?? imageOf(made[name]!, functions));
+  return names.map((name) => knownImage(() => made.write[name]!(), functions) ?? imageOf(made[name]!, functions));
 }
 
 const textOf = (images: readonly ProgramImage[]): string => JSON.stringify(images.map((image) => formatImage(image)));

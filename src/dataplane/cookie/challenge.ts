@@ -1,5 +1,6 @@
 /** Challenges: a SYN is answered in place of the server, in a way that only a real client takes further. */
 import {
+  type Builder,
   type Condition,
   type EnumMember,
   enumOf,
@@ -52,7 +53,7 @@ const Ipv4Copy = struct('ipv4_copy', { length: u32, fragment: u32, ttl: u32, sad
 const Ipv6Copy = struct('ipv6_copy', { version: u32, length: u32, saddr0: u64, saddr1: u64, daddr0: u64, daddr1: u64 });
 
 /** Copies of the headers that the kernel's cookie functions read: addresses, ports, sequence number and MSS. */
-function headerCopies($: XdpBuilder, { family, source, destination, tcp }: Segment, mss: Int<32>) {
+function headerCopies<R>($: Builder<R>, { family, source, destination, tcp }: Segment, mss: Int<32>) {
   const ip = family === 4 ? $.stack(Ipv4Copy) : $.stack(Ipv6Copy);
   if (family === 4) ip.set({ length: 0x45, saddr: source.ipv4(), daddr: destination.ipv4() });
   else {
@@ -262,7 +263,7 @@ export function isResetProof($: XdpBuilder, maps: KeyMaps, segment: Segment, now
 }
 
 /** Whether an ACK carries a cookie of the kernel's: 1 where it does. */
-export function isKernelProof($: XdpBuilder, segment: Segment): Int<32> {
+export function isKernelProof<R>($: Builder<R>, segment: Segment): Int<32> {
   const { family, tcp } = segment;
   const { ip } = headerCopies($, segment, $.u32(DEFAULT_MSS[family]));
   const header = $.stack(Tcp);

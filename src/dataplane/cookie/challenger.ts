@@ -19,6 +19,8 @@ export interface Stack {
   readonly acceptQueue?: { readonly length: number; readonly limit: number };
   /** What can be read of a listener; left out where this kernel does not say where it lies. */
   readonly listener?: ListenerFields;
+  /** Where what is left of a connection in TIME-WAIT has the sequence number that is next: bytes; left out where that is not known. */
+  readonly timeWaitNext?: number;
 }
 
 /** Where this kernel has a listener's fields: bytes from the start of its `struct tcp_sock`. */

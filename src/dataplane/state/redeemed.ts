@@ -13,30 +13,50 @@ const Redeemed = struct('redeemed', { numbers: u64, until: u64 });
 const PLACES = 1 << 17;
 /** Longer than a batch of packets is under way, and shorter than a client waits before it sends again (200 ms). */
 const BATCH_NS = 100_000_000n;
+const OTHERS = 0xffff_ffff_ffff_ffffn;
 
 export const redeemedGroup = mapGroup({
   specs: () => ({ redeemed: arrayMap('redeemed', { value: Redeemed, maxEntries: PLACES, mmap: true }) }),
 });
 export type RedeemedMaps = ReturnType<typeof redeemedGroup.specs>;
 
-const numbersOf = ({ tcp }: Segment): Int<64> => tcp.seq.raw().u64().or(tcp.ack.raw().u64().shl(32));
-const placeOf = <R>($: Builder<R>, maps: KeyMaps, segment: Segment): Int<32> =>
-  keyedHash($, maps, segment.family, [numbersOf(segment)])
+/** What an ACK did: its cookie made a connection, or it ended the TIME-WAIT of the one before. The latter lies under other numbers. */
+type Deed = 'redeemed' | 'reopened';
+
+const numbersOf = ({ tcp }: Segment, deed: Deed): Int<64> => {
+  const numbers = tcp.seq.raw().u64().or(tcp.ack.raw().u64().shl(32));
+  return deed === 'redeemed' ? numbers : numbers.xor(OTHERS);
+};
+const placeOf = <R>($: Builder<R>, maps: KeyMaps, segment: Segment, deed: Deed): Int<32> =>
+  keyedHash($, maps, segment.family, [numbersOf(segment, deed)])
     .u32()
     .and(PLACES - 1);
 
-/** 1 where the cookie made a connection before. */
-export function wasRedeemed<R>($: Builder<R>, maps: RedeemedMaps & KeyMaps, segment: Segment, now: Int<64>): Int<32> {
+/** 1 where the ACK did that before, as far as it is remembered. */
+function did<R>($: Builder<R>, maps: RedeemedMaps & KeyMaps, segment: Segment, deed: Deed, now: Int<64>): Int<32> {
   const found = $.let($.u32(0));
-  $.lookup(maps.redeemed, placeOf($, maps, segment)).match({
+  $.lookup(maps.redeemed, placeOf($, maps, segment, deed)).match({
     some: ({ numbers, until }) => {
-      $.if(numbers.eq(numbersOf(segment)).and(until.eq(0).or(until.gt(now))), () => {
+      $.if(numbers.eq(numbersOf(segment, deed)).and(until.eq(0).or(until.gt(now))), () => {
         found.set(1);
       });
     },
   });
   return found;
 }
+
+/** Remembers what the ACK did, until a time in nanoseconds, 0 for ever. */
+function note<R>($: Builder<R>, maps: RedeemedMaps & KeyMaps, segment: Segment, deed: Deed, until: Int<64>): void {
+  $.lookup(maps.redeemed, placeOf($, maps, segment, deed)).match({
+    some: (entry) => {
+      entry.set({ numbers: numbersOf(segment, deed), until });
+    },
+  });
+}
+
+/** 1 where the cookie made a connection before. */
+export const wasRedeemed = <R>($: Builder<R>, maps: RedeemedMaps & KeyMaps, segment: Segment, now: Int<64>): Int<32> =>
+  did($, maps, segment, 'redeemed', now);
 
 /**
  * Notes that the cookie made a connection; for the moment where `forever` is 0, because the kernel may still drop the ACK for a full
@@ -49,9 +69,14 @@ export function markRedeemed<R>(
   forever: Int<32>,
   now: Int<64>,
 ): void {
-  $.lookup(maps.redeemed, placeOf($, maps, segment)).match({
-    some: (entry) => {
-      entry.set({ numbers: numbersOf(segment), until: $.select(forever.ne(0), $.u64(0), now.add(BATCH_NS)) });
-    },
-  });
+  note($, maps, segment, 'redeemed', $.select(forever.ne(0), $.u64(0), now.add(BATCH_NS)));
+}
+
+/** 1 where the ACK ended a TIME-WAIT a moment ago: its copy, which comes in behind it. */
+export const hasReopened = <R>($: Builder<R>, maps: RedeemedMaps & KeyMaps, segment: Segment, now: Int<64>): Int<32> =>
+  did($, maps, segment, 'reopened', now);
+
+/** Notes that the ACK ends a TIME-WAIT. */
+export function markReopened<R>($: Builder<R>, maps: RedeemedMaps & KeyMaps, segment: Segment, now: Int<64>): void {
+  note($, maps, segment, 'reopened', now.add(BATCH_NS));
 }

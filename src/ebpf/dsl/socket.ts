@@ -11,7 +11,8 @@ import { Maybe } from './maybe.ts';
 /** Offset of `state` in `struct bpf_sock` (linux/bpf.h). */
 const SOCK_STATE = 72;
 
-/** `TCP_LISTEN` (include/net/tcp_states.h). */
+/** States of a TCP socket (include/net/tcp_states.h). */
+export const TCP_TIME_WAIT = 6;
 export const TCP_LISTEN = 10;
 
 /** Something that can be handed to a helper or kernel function that wants a socket. */
@@ -39,12 +40,12 @@ class Reference implements SocketPointer {
   }
 }
 
-/** A kernel's `struct tcp_sock`. Its fields lie where this kernel's BTF says (`kernelFieldOffset`). */
+/** A kernel's `struct tcp_sock` or `struct tcp_timewait_sock`. Its fields lie where this kernel's BTF says (`kernelFieldOffset`). */
 export class TcpSocket extends Reference {
   /** Four bytes of it at an offset in bytes, in host order. */
   u32(offset: number): Int<32> {
     const dst = this.emitter.vreg();
-    this.emitter.emit({ op: 'load', size: 4, dst, from: { base: this.socket, offset }, note: 'tcp_sock' });
+    this.emitter.emit({ op: 'load', size: 4, dst, from: { base: this.socket, offset }, note: 'a field of the socket' });
     return new Int(this.emitter, 32, dst);
   }
 
@@ -82,15 +83,24 @@ export class Socket<R> extends Reference {
 
   /** The same socket as a full TCP socket, if it is one. Linux 5.9. */
   asTcp(): Maybe<TcpSocket, R> {
+    return this.#as('skc_to_tcp_sock', 'asTcp');
+  }
+
+  /** The same socket as what is left of a connection in TIME-WAIT, if it is that. Linux 5.9. */
+  asTimeWait(): Maybe<TcpSocket, R> {
+    return this.#as('skc_to_tcp_timewait_sock', 'asTimeWait');
+  }
+
+  #as(helper: 'skc_to_tcp_sock' | 'skc_to_tcp_timewait_sock', method: string): Maybe<TcpSocket, R> {
     const { emitter } = this.#core;
     const dst = emitter.vreg();
-    emitter.emit({ op: 'call', helper: helpers.skc_to_tcp_sock.id, args: [this.socket], dst, note: 'skc_to_tcp_sock' });
+    emitter.emit({ op: 'call', helper: helpers[helper].id, args: [this.socket], dst, note: helper });
     const compare: CompareName = 'ne';
     return new Maybe(
       this.#core,
       { kind: 'compare', compare, width: 64, a: dst, b: 0n },
       () => new TcpSocket(emitter, dst),
-      'the result of asTcp',
+      `the result of ${method}`,
     );
   }
 }

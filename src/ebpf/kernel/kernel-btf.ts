@@ -6,6 +6,7 @@ import type { Feature } from './probes.ts';
 const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
 const HEADER = { length: 4, typeOffset: 8, typeLength: 12, stringOffset: 16 } as const;
 const TYPE_SIZE = 12;
+const MEMBER_SIZE = 12;
 const Kind = {
   INT: 1,
   ARRAY: 3,
@@ -69,20 +70,26 @@ interface Found {
   readonly at: number;
 }
 
-/** The types of a kind and name, in order. The name is looked for first, as bytes: a kernel has a hundred thousand types. */
-function* findTypes(wanted: number, name: string): Generator<Found, void, void> {
+/** All types, in order. */
+function* types(): Generator<Found & { readonly kind: number }, void, void> {
   const btf = readKernelBtf();
   if (btf.length === 0) return;
-  const nameOffset = stringOffset(btf, name);
-  if (nameOffset === undefined) return;
   const start = btf.readUInt32LE(HEADER.length) + btf.readUInt32LE(HEADER.typeOffset);
   const end = start + btf.readUInt32LE(HEADER.typeLength);
   for (let at = start, id = 1; at < end; id++) {
     const info = btf.readUInt32LE(at + 4);
     const kind = (info >>> 24) & 0x1f;
-    if (kind === wanted && btf.readUInt32LE(at) === nameOffset) yield { id, at };
+    yield { id, at, kind };
     at += TYPE_SIZE + extraBytes(kind, info & 0xffff);
   }
+}
+
+/** The types of a kind and name, in order. The name is looked for first, as bytes: a kernel has a hundred thousand types. */
+function* findTypes(wanted: number, name: string): Generator<Found, void, void> {
+  const btf = readKernelBtf();
+  const nameOffset = btf.length === 0 ? undefined : stringOffset(btf, name);
+  if (nameOffset === undefined) return;
+  for (const { id, at, kind } of types()) if (kind === wanted && btf.readUInt32LE(at) === nameOffset) yield { id, at };
 }
 
 function findFunction(name: string): number | undefined {
@@ -91,17 +98,34 @@ function findFunction(name: string): number | undefined {
 }
 
 function findField(struct: string, member: string): number | undefined {
+  const name = stringOffset(readKernelBtf(), member);
+  if (name === undefined) return undefined;
+  for (const { at } of findTypes(Kind.STRUCT, struct)) return fieldIn(at, name);
+  return undefined;
+}
+
+/** Where a member lies in the struct or union at `at`: bytes. Those of a struct or union without a name count as its own. */
+function fieldIn(at: number, name: number): number | undefined {
   const btf = readKernelBtf();
-  for (const { at } of findTypes(Kind.STRUCT, struct)) {
-    const memberName = stringOffset(btf, member);
-    const info = btf.readUInt32LE(at + 4);
-    for (let index = 0, entry = at + TYPE_SIZE; index < (info & 0xffff); index++, entry += 12) {
-      if (btf.readUInt32LE(entry) !== memberName) continue;
-      // With bit fields the upper byte is their size.
-      const bits = btf.readUInt32LE(entry + 8);
-      return (info >>> 31 ? bits & 0xff_ffff : bits) / 8;
-    }
+  const info = btf.readUInt32LE(at + 4);
+  for (let index = 0, entry = at + TYPE_SIZE; index < (info & 0xffff); index++, entry += MEMBER_SIZE) {
+    const memberName = btf.readUInt32LE(entry);
+    if (memberName !== name && memberName !== 0) continue;
+    // With bit fields the upper byte is their size.
+    const bits = btf.readUInt32LE(entry + 8);
+    const offset = (info >>> 31 ? bits & 0xff_ffff : bits) / 8;
+    if (memberName === name) return offset;
+    const inner = recordAt(btf.readUInt32LE(entry + 4));
+    const below = inner === undefined ? undefined : fieldIn(inner, name);
+    if (below !== undefined) return offset + below;
   }
+  return undefined;
+}
+
+/** Where the struct or union with this number begins; undefined for any other type. */
+function recordAt(wanted: number): number | undefined {
+  for (const { id, at, kind } of types())
+    if (id === wanted) return kind === Kind.STRUCT || kind === Kind.UNION ? at : undefined;
   return undefined;
 }
 
@@ -125,7 +149,7 @@ function lookUp(name: string, find: () => number | undefined): number | undefine
 
 const functionId = (name: string): number | undefined => lookUp(name, () => findFunction(name));
 
-/** Bytes from the start of a struct of the kernel's to one of its own members; undefined where this kernel has none of that name. */
+/** Bytes from the start of a struct of the kernel's to one of its members; undefined where this kernel has none of that name. */
 export function kernelFieldOffset(struct: string, member: string): number | undefined {
   return lookUp(`${struct}.${member}`, () => findField(struct, member));
 }
