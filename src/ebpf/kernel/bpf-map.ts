@@ -45,6 +45,8 @@ export interface MapInfo {
 }
 
 const MAP_INFO_SIZE = 80;
+/** BPF_F_RDONLY_PROG, which the kernel sets for maps of devices by itself (kernel/bpf/devmap.c). */
+const READ_ONLY_FOR_PROGRAMS = 1 << 7;
 /** How many entries a batch moves. */
 const BATCH = 4096;
 /** The kernel has no batched form for this type of map, or is too old to have any. */
@@ -136,12 +138,14 @@ export class BpfMap<
     spec: MapSpec<K, V, Kind>,
   ): BpfMap<K, V, Kind> {
     return adopt(opened, (descriptor) => {
-      const found = readMapInfo(descriptor.fd, `map ${spec.name}`);
+      const info = readMapInfo(descriptor.fd, `map ${spec.name}`);
+      const found = { ...info, flags: info.flags & ~READ_ONLY_FOR_PROGRAMS };
       const wanted = {
         type: spec.type,
         keySize: spec.key?.size ?? 0,
         valueSize: spec.value?.size ?? 0,
         maxEntries: spec.maxEntries,
+        flags: spec.flags,
       };
       for (const [what, expected] of Object.entries(wanted)) {
         const actual = found[what as keyof typeof wanted];
