@@ -27,29 +27,30 @@ import { describeAsRoot } from '../support/as-root.ts';
 
 const BURST = 5;
 const hammer = fileURLToPath(new URL('../support/hammer.mjs', import.meta.url));
-const State = struct('state', { counter: u64, within: u64, over: u64 });
+const State = struct('state', { counter: u64, within: u64, over: u64, ticks: u64 });
 const state = arrayMap('state', { value: State, maxEntries: 1 });
 const FRAME = new Uint8Array(64);
 
 /** A meter alone, asked for one source after another: `sourceOf` gives the number of a source from the number of the question. */
 class MeterAlone implements Disposable {
   readonly program: Program;
+  /** What a SYN costs, in ticks. */
+  readonly price: number;
 
   constructor(sourceOf: ($: XdpBuilder, counter: Int<64>) => Int<64>) {
     const policy = resolvePolicy({ limits: { source: { rate: '1/s', burst: BURST } } });
     const maps = protectionMaps(policy, SMALL_LISTS);
     const bucket = policy.services[0]!.limits.source!;
-    const now = 1n << 40n;
+    const { price, credit } = bucketTicks(bucket, tickShift([bucket]));
+    this.price = price;
     this.program = Program.load(
       xdp('meter', ($) => {
         const at = $.at(state, 0);
         const counter = at.counter;
         at.set({ counter: counter.add(1) });
-        const ticks = $.u32(Number((now >> BigInt(tickShift([bucket]))) & 0xffff_ffffn));
         const hash = keyedHash($, maps, 4, [sourceOf($, counter)]);
-        const { price, credit } = bucketTicks(bucket, tickShift([bucket]));
         const constants = { price: $.u32(price), credit: $.u32(credit) };
-        const { outcome } = meter($, maps.meters.source, hash, constants, ticks);
+        const { outcome } = meter($, maps.meters.source, hash, constants, at.ticks.u32());
         $.if(
           outcome.eq(Metered.WITHIN),
           () => {
@@ -63,6 +64,13 @@ class MeterAlone implements Disposable {
       }),
     );
     this.program.map(maps.keys).update(0, randomKeys());
+  }
+
+  /** Sets the clock, which stands still. */
+  at(ticks: number): this {
+    const map = this.program.map(state);
+    map.update(0, { ...map.lookup(0)!, ticks: BigInt(ticks >>> 0) });
+    return this;
   }
 
   ask(times: number): { within: number; over: number } {
@@ -99,6 +107,22 @@ describeAsRoot('meter', () => {
         console.log({ sources, shortfall, missing, foretold: falseLimitProbability(cells, sources) });
     },
   );
+
+  // Cells and clock are numbers modulo 2^32: the clock begins anywhere, and wraps.
+  it.each([0, 1 << 30, 0xf000_0000])('takes a cell that the clock has overtaken for empty, from %i on', (start) => {
+    using alone = new MeterAlone(($) => $.u64(7));
+    const { price } = alone;
+    const full = BURST * price;
+    let at = start;
+    expect(alone.at(at).ask(BURST + 1)).toEqual({ within: BURST, over: 1 });
+    at += price;
+    expect(alone.at(at).ask(BURST)).toEqual({ within: 1, over: BURST - 1 });
+    // Just full again, half a turn of the clock later, and nearly a turn.
+    for (const pause of [full, full + 1, 2 ** 31 - 1, 2 ** 31, 2 ** 31 + full, 2 ** 32 - full, 2 ** 32 - 1]) {
+      at += pause;
+      expect({ pause, ...alone.at(at).ask(BURST + 1) }).toEqual({ pause, within: BURST, over: 1 });
+    }
+  });
 
   it('lets no token be spent twice by CPUs that ask at once', async () => {
     using alone = new MeterAlone(($) => $.u64(7));
