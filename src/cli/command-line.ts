@@ -1,23 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { ExitStatus, exitStatusHelp, reportError, UsageError } from './exit-status.ts';
 import { printable, quote, shorten } from '../net/quote.ts';
 import { complain, printRaw } from './output.ts';
+import { VERBS } from './verbs.ts';
+import { version } from './version.ts';
 
 const LONGEST = 8000;
-
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
-
-/** Each verb is imported when it is asked for: what one needs, the others need not wait for. */
-const VERBS: Readonly<Record<string, () => Promise<Command>>> = {
-  run: async () => (await import('./run.ts')).runCommand(),
-  check: async () => (await import('./check.ts')).checkCommand(),
-  replay: async () => (await import('./replay.ts')).replayCommand(),
-  explain: async () => (await import('./explain.ts')).explainCommand(),
-  detach: async () => (await import('./detach.ts')).detachCommand(),
-};
 
 /** The verbs that the lab brings where it is shipped; nothing else of this program knows of it. */
 async function labVerbs(): Promise<Command[]> {
@@ -89,7 +78,7 @@ function strict(command: Command): Command {
 export async function load(): Promise<() => Promise<void>> {
   const seawall = new Command('seawall')
     .description('Protects Linux hosts and routers from TCP SYN floods, with XDP programs that it generates.')
-    .version(version)
+    .version(version())
     .enablePositionalOptions()
     .addHelpText('after', exitStatusHelp);
   for (const verb of await verbsFor(process.argv[2])) seawall.addCommand(verb);

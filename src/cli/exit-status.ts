@@ -53,9 +53,11 @@ const LONGEST = 8000;
 /** Prints what went wrong, in one line for what the user can mend, and sets the exit status. */
 export function reportError(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
+  const fromNode = error instanceof Error && 'syscall' in error && 'code' in error;
+  const advice = fromNode && error.code === 'EMFILE' ? '; raise the limit (ulimit -n)' : '';
   process.exitCode = statusOf(error);
   if (process.exitCode === ExitStatus.UNREAD) return;
-  complain(`seawall: ${printable(shorten(message, LONGEST), '\n\t')}`);
+  complain(`seawall: ${printable(shorten(message + advice, LONGEST), '\n\t')}`);
 }
 
 /** @throws PermissionError without root. */

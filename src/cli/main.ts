@@ -4,6 +4,17 @@
  * run out, and for nothing that is imported inside `try`.
  */
 import { readFileSync, writeSync } from 'node:fs';
+import type { load as loadCommandLine } from './command-line.ts';
+
+/**
+ * The same in a few files (`scripts/bundle.ts`), for the verbs of the product: to find and read hundreds of them takes longer than all else
+ * that a start does.
+ */
+async function bundled(): Promise<{ readonly load: typeof loadCommandLine }> {
+  return (await import(new URL('./bundle/command-line.js', import.meta.url).href)) as {
+    readonly load: typeof loadCommandLine;
+  };
+}
 
 /** Statuses of `exit-status.ts`, which may be what cannot be loaded. */
 const [UNEXPECTED, SYSTEM] = [1, 4];
@@ -47,7 +58,8 @@ let run: () => Promise<void>;
 try {
   const { cacheModules } = await import('./module-cache.ts');
   cacheModules();
-  const { load } = await import('./command-line.ts');
+  const { VERBS } = await import('./verbs.ts');
+  const { load } = await (Object.hasOwn(VERBS, process.argv[2] ?? '') ? bundled() : import('./command-line.ts'));
   run = await load();
 } catch (error) {
   endUnloaded(error);

@@ -1,15 +1,17 @@
 import { readFileSync } from 'node:fs';
-import { arrayMap, Program, struct, tickNanoseconds, u64, XDP, xdp } from '../ebpf/index.ts';
+import { arrayMap, Program, type ProgramSpec, struct, tickNanoseconds, u64, XDP, xdp } from '../ebpf/index.ts';
 import { type Clock, kernelClock, tickClock } from '../dataplane/state/clock.ts';
 import { DiskCache } from './cache.ts';
 
 const Reading = struct('reading', { ticks: u64, time: u64 });
 const readingMap = arrayMap('reading', { value: Reading, maxEntries: 1 });
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
-const read = xdp('read_clocks', ($) => {
-  $.at(readingMap, 0).set({ ticks: $.call('jiffies64'), time: $.ktimeGetNs() });
-  return XDP.PASS;
-});
+/** Written where it is asked for, which is once a boot. */
+const read = (): ProgramSpec =>
+  xdp('read_clocks', ($) => {
+    $.at(readingMap, 0).set({ ticks: $.call('jiffies64'), time: $.ktimeGetNs() });
+    return XDP.PASS;
+  });
 const READINGS = 5;
 
 /**
@@ -31,7 +33,7 @@ export function hostClock(cache = new DiskCache()): Clock {
 
 /** What to add to the time of the ticks to get the monotonic clock. */
 function measureOffset(tick: bigint): bigint {
-  using program = Program.load(read);
+  using program = Program.load(read());
   const frame = new Uint8Array(64);
   let nearest: bigint | undefined;
   for (let reading = 0; reading < READINGS; reading++) {

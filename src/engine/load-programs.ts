@@ -1,9 +1,5 @@
 /** Both programs of a protection in the kernel: from the cache where they were compiled before, and into it where not. */
-import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
 import { release, version } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import {
   formatImage,
   FunctionCache,
@@ -17,30 +13,12 @@ import {
   UnsupportedError,
 } from '../ebpf/index.ts';
 import type { Protection } from '../dataplane/pipeline.ts';
+import { buildId } from './build-id.ts';
 import { DiskCache } from './cache.ts';
 
 export interface Programs {
   readonly program: Program;
   readonly accept: Program | undefined;
-}
-
-/** What of this package decides on the instructions that come out. */
-const SOURCES = ['ebpf', 'net', 'policy', 'dataplane'];
-
-let build: string | undefined;
-
-/** A hash over the text of everything that generates programs: another build's programs are not ours. */
-function buildId(): string {
-  if (build !== undefined) return build;
-  const root = fileURLToPath(new URL('..', import.meta.url));
-  const hash = createHash('sha256');
-  for (const part of SOURCES) {
-    const names = readdirSync(join(root, part), { recursive: true, encoding: 'utf8' });
-    for (const name of names.filter((file) => /\.[jt]s$/.test(file) && !/\.(d|test)\.[jt]s$/.test(file)).toSorted()) {
-      hash.update(`${part}/${name}\n`).update(readFileSync(join(root, part, name)));
-    }
-  }
-  return (build = hash.digest('hex'));
 }
 
 /** @throws what an image that is no longer taken gives. */

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import type * as z from 'zod/mini';
 import { printable, shorten } from '../net/quote.ts';
 import { nearest } from './nearest.ts';
 import { policySchema } from './schema.ts';

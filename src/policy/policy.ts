@@ -1,5 +1,5 @@
 /** A policy with every default filled in and every word turned into numbers. */
-import type { z } from 'zod';
+import type * as z from 'zod/mini';
 import { type Cidr, parseCidr } from '../net/address.ts';
 import { explainIssue } from './explain-issue.ts';
 import { type SanityCheck, sanityNames } from './sanity.ts';

@@ -134,6 +134,8 @@ export function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: B
   const first = loadOnce(spec, insns, info);
   if (first.ok) return new Descriptor(first.value, what);
   refuseInterrupted(what, first);
+  // The verifier had come to its end: its log would tell of the last function that it found safe.
+  if (first.errno === 'EMFILE') throw commandError('PROG_LOAD', what, first.errno);
   for (const size of LOG_SIZES) {
     const log = Buffer.alloc(size);
     const again = loadOnce(spec, insns, info, { level: 1, buffer: log });
