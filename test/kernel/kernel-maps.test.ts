@@ -1,9 +1,10 @@
 import { expect, it } from 'vitest';
 import { protectionMaps } from '../../src/dataplane/pipeline.ts';
 import { SMALL_LISTS } from '../../src/dataplane/maps.ts';
-import { BPF_FILE_SYSTEM, type MapSpec, struct, u16, u64 } from '../../src/ebpf/index.ts';
+import { type MapSpec, struct, u16, u64 } from '../../src/ebpf/index.ts';
 import { KernelMaps } from '../../src/engine/kernel-maps.ts';
-import { PinnedSet } from '../../src/engine/pins.ts';
+import { Pins } from '../../src/engine/pins.ts';
+import { transact } from '../../src/engine/transaction.ts';
 import { resolvePolicy } from '../../src/policy/policy.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 
@@ -25,10 +26,11 @@ const OTHERS: readonly (readonly [string, MapSpec])[] = [
 describeAsRoot('maps that are taken over', () => {
   it('are those of the same shape, from a generation before and from pins', () => {
     using maps = KernelMaps.create(specs, policy);
-    const directory = `${BPF_FILE_SYSTEM}/seawall-test-maps`;
-    maps.get(specs.verified).pin(`${directory}/${spec.name}`);
-    const pinned = new PinnedSet(directory);
-    for (const find of [maps.find, pinned.find]) {
+    const pins = new Pins('lo');
+    transact((transaction) => {
+      pins.stage(transaction, maps, { policy: '', services: [], sysctls: {}, tested: {} }).commit();
+    });
+    for (const find of [maps.find, pins.open()!.find]) {
       using found = find(spec);
       expect(found?.info.id).toBe(maps.get(specs.verified).info.id);
       for (const [what, other] of OTHERS) {
@@ -36,6 +38,6 @@ describeAsRoot('maps that are taken over', () => {
         expect([what, none?.spec.name]).toEqual([what, undefined]);
       }
     }
-    pinned.remove();
+    pins.remove();
   });
 });
