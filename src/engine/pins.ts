@@ -9,7 +9,17 @@
  */
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { BpfMap, DslError, ensureBpfFileSystem, SyscallError, TcLink, unpin, XdpLink } from '../ebpf/index.ts';
+import {
+  BpfMap,
+  DslError,
+  ensureBpfFileSystem,
+  interfaceIndex,
+  interfaceName as nameOfIndex,
+  SyscallError,
+  TcLink,
+  unpin,
+  XdpLink,
+} from '../ebpf/index.ts';
 import type { FindMap, KernelMaps } from './kernel-maps.ts';
 import { createStateMap, PIN_VERSION, type PinnedState, readStateMap, STATE } from './pinned-state.ts';
 import { interfaceKey, interfacesIn } from './pin-key.ts';
@@ -84,6 +94,18 @@ function versionProblem({ state: { version } }: PinnedSet): string | undefined {
   return `their version is ${String(version)}, this Seawall knows ${String(PIN_VERSION)}`;
 }
 
+/** Why a set is not that of an interface: a name goes from one interface to another, and a link stays where it is. */
+function ownerProblem(set: PinnedSet, interfaceName: string): string | undefined {
+  const own = interfaceIndex(interfaceName);
+  for (const open of [() => set.openLink(), () => set.openAcceptLink()]) {
+    using link = open();
+    if (!link || link.interfaceIndex === own) continue;
+    const { interfaceIndex: other } = link;
+    return `they protect another interface, which is called ${nameOfIndex(other) ?? `number ${String(other)}`} now`;
+  }
+  return undefined;
+}
+
 function unpinIfThere(path: string): void {
   if (kindOf(path) === 'other') unpin(path);
 }
@@ -153,7 +175,9 @@ export class Pins {
     this.#check();
     // An end that could not remove its directory leaves an empty one.
     const set = this.#sets().find(({ directory }) => readdirSync(directory).length > 0);
-    const problem = this.#formerPins().includes(LINK) ? 'Seawall 0.2 made them' : set && versionProblem(set);
+    const problem = this.#formerPins().includes(LINK)
+      ? 'Seawall 0.2 made them'
+      : set && (versionProblem(set) ?? ownerProblem(set, this.#interface));
     if (problem === undefined) return set;
     throw new SyscallError(
       'protect',

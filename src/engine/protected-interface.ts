@@ -124,7 +124,8 @@ export class ProtectedInterface implements Disposable {
         const old = this.#generation as Generation | undefined;
         transaction.afterwards(() => old?.[Symbol.dispose]());
         const links = open(transaction);
-        const plan = planGeneration(this.interface, policy);
+        const name = nameOf(links.link) ?? this.interface;
+        const plan = planGeneration(name, policy);
         const fresh = new Map<number, number>();
         const count = (counter: number): void => {
           fresh.set(counter, (fresh.get(counter) ?? 0) + 1);
@@ -150,12 +151,12 @@ export class ProtectedInterface implements Disposable {
         const source = this.#reader && this.#sourceOf(transaction, next);
         next.maps.get(next.protection.maps.control).update(0, { readers: this.#reader ? 1 : 0 });
         // The half that accepts is there before the half that challenges.
-        const accept = this.#linkAccept(transaction, next, links.accept);
+        const accept = linkAccept(transaction, next, name, links.accept);
         if (accept) staged?.pinAcceptLink(accept);
         if (find) carryServices(find, before.services, next.maps, next.protection.maps, names);
         const swap = (): XdpLink => {
           if (!links.link)
-            return attach(transaction, () => XdpLink.attach(next.program, this.interface, { mode: this.#attachMode }));
+            return attach(transaction, () => XdpLink.attach(next.program, name, { mode: this.#attachMode }));
           swapProgram(transaction, links.link, next.program);
           return links.link;
         };
@@ -206,14 +207,6 @@ export class ProtectedInterface implements Disposable {
   #sourceOf(transaction: Transaction, { maps, protection }: Generation): Source | undefined {
     if (maps.get(protection.maps.events).info.id === this.#reader?.id) return undefined;
     return transaction.own(() => Source.open(maps, protection.maps, protection.policy));
-  }
-
-  /** Puts the accepting half in its place. Where it is not needed any more it stays as it is, until `LINGER_MS` have passed. */
-  #linkAccept(transaction: Transaction, { accept }: Generation, link: TcLink | undefined): TcLink | undefined {
-    if (!accept) return link;
-    if (!link) return attach(transaction, () => TcLink.attach(accept, this.interface));
-    swapProgram(transaction, link, accept);
-    return link;
   }
 
   #settleLinger(): void {
@@ -344,7 +337,8 @@ export class ProtectedInterface implements Disposable {
    */
   async prepare(input: PolicyInput): Promise<void> {
     const policy = resolvePolicy(input);
-    if (!sameButLists(policy, this.policy)) await this.#compileThread.compile(this.interface, policy);
+    if (!sameButLists(policy, this.policy))
+      await this.#compileThread.compile(nameOf(this.#link) ?? this.interface, policy);
   }
 
   /** Forgets who proved its address; everybody who is challenged has to prove it again. */
@@ -419,6 +413,24 @@ function isThere(find: FindMap | undefined, spec: MapSpec): boolean {
 /** Attaches a program, as a step of a change. It may be pinned meanwhile: closing its link alone would not take it off at once. */
 function attach<L extends XdpLink | TcLink>(transaction: Transaction, make: () => L): L {
   return transaction.step(make, takeOff);
+}
+
+/** Puts the accepting half in its place. Where it is not needed any more it stays as it is, until `LINGER_MS` have passed. */
+function linkAccept(
+  transaction: Transaction,
+  { accept }: Generation,
+  name: string,
+  link: TcLink | undefined,
+): TcLink | undefined {
+  if (!accept) return link;
+  if (!link) return attach(transaction, () => TcLink.attach(accept, name));
+  swapProgram(transaction, link, accept);
+  return link;
+}
+
+/** What the interface of a link is called by now. */
+function nameOf(link: XdpLink | undefined): string | undefined {
+  return link && nameOfIndex(link.interfaceIndex);
 }
 
 /** Takes a program off its interface. */

@@ -3,13 +3,12 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { LAB_INTERFACE, labDown, labUp, namespaceOf, server } from '../../lab/topology.ts';
 import { interfaceIndex, leakedDescriptors, readInterface } from '../../src/ebpf/index.ts';
-import { addressOf } from '../../src/ebpf/sys/libc.ts';
-import { tryCommand } from '../../src/ebpf/sys/bpf.ts';
 import { Pins } from '../../src/engine/pins.ts';
 import type { ProtectedInterface } from '../../src/engine/protect.ts';
 import { type PolicyInput, protect } from '../../src/index.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 import { failing, tellingOf } from '../support/faults.ts';
+import { trafficControl } from '../support/traffic-control.ts';
 
 const LAB = 'seawall-faults';
 const there = namespaceOf(server, LAB);
@@ -27,18 +26,7 @@ const kernel = (burst: number): PolicyInput => ({
 });
 const denying = (...networks: string[]): PolicyInput => ({ ...assign(5), lists: { deny: networks } });
 
-/** The traffic-control programs of the interface: BPF_PROG_QUERY of BPF_TCX_INGRESS. */
-function trafficControl(): number[] {
-  const [query, ids] = [Buffer.alloc(64), Buffer.alloc(64)];
-  query.writeUInt32LE(interfaceIndex(LAB_INTERFACE)!, 0);
-  query.writeUInt32LE(46, 4);
-  query.writeBigUInt64LE(addressOf(ids), 16);
-  query.writeUInt32LE(16, 24);
-  expect(tryCommand('PROG_QUERY', query)).toMatchObject({ ok: true });
-  return Array.from({ length: query.readUInt32LE(24) }, (_, at) => ids.readUInt32LE(at * 4));
-}
-
-const attached = () => ({ xdp: readInterface(interfaceIndex(LAB_INTERFACE)!).xdp, tcx: trafficControl() });
+const attached = () => ({ xdp: readInterface(interfaceIndex(LAB_INTERFACE)!).xdp, tcx: trafficControl(LAB_INTERFACE) });
 const sysctls = (): string[] => SYSCTLS.map((name) => readFileSync(`/proc/sys/net/ipv4/${name}`, 'latin1').trim());
 const ours = () => ({
   descriptors: readdirSync('/proc/self/fd').length,

@@ -10,6 +10,7 @@ import { Pins } from '../../src/engine/pins.ts';
 import { type PolicyInput, protect } from '../../src/index.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 import { Running, seawall, seawallOn } from '../support/cli.ts';
+import { trafficControl } from '../support/traffic-control.ts';
 
 const there = namespaceOf(server);
 const directory = (): string => there.run(() => new Pins(LAB_INTERFACE).directory);
@@ -115,6 +116,34 @@ describeAsRoot('pins', () => {
       expect(readInterface(interfaceIndex('bridge0')!).xdp).toEqual({});
     });
     there.ip('link', 'del', 'bridge0');
+  });
+
+  it('of an interface whose name another one has got are not taken over by that one', () => {
+    const veth = (name: string, peer: string): string =>
+      there.ip('link', 'add', name, 'type', 'veth', 'peer', 'name', peer);
+    const on = (name: string): number[] =>
+      there.run(() => [...Object.values(readInterface(interfaceIndex(name)!).xdp), ...trafficControl(name)]);
+    veth('first', 'peer1');
+    const protection = there.run(() => protect('first', { challenge: { mode: 'off' } }, { pin: true }));
+    there.ip('link', 'set', 'first', 'name', 'renamed');
+    veth('first', 'peer2');
+    there.run(() => {
+      protection.update({ challenge: { mode: 'always', form: 'assign' } });
+    });
+    expect([on('renamed').length, on('first')]).toEqual([2, []]);
+    const { status, stderr } = seawallOn('server', 'run', '-i', 'first');
+    expect([status, stderr]).toEqual([
+      4,
+      expect.stringMatching(
+        /^seawall: take over the pins of first: they protect another interface, which is called renamed now; .*detach -i first/,
+      ),
+    ]);
+    expect(seawallOn('server', 'detach', '-i', 'first').status).toBe(0);
+    expect(on('renamed')).toEqual([]);
+    there.run(() => {
+      protection[Symbol.dispose]();
+    });
+    for (const name of ['renamed', 'first']) there.ip('link', 'del', name);
   });
 
   it('of an interface that was renamed stay, and go with one that was moved', async () => {
