@@ -15,7 +15,7 @@ export interface DemoOptions {
   readonly sources: FloodSources;
   /** How the protection challenges; its default where this is left out. */
   readonly form?: ChallengeForm | undefined;
-  /** Told what is going on, a line at a time. */
+  /** Is given progress messages, a line at a time. */
   readonly progress: (line: string) => void;
   /** Ends the demo early, with everything removed. */
   readonly signal?: AbortSignal;
@@ -115,7 +115,7 @@ async function runPhase(workers: Workers, options: DemoOptions): Promise<Phase> 
   return { ...clients, floodPps: flood.pps };
 }
 
-/** Runs both phases in a lab of its own, which is removed again whatever happens. */
+/** Runs both phases in a lab of its own, which is always removed again. */
 export async function demo(options: DemoOptions): Promise<DemoResult> {
   const { progress, seconds, rate, sources, signal } = options;
   using workers = new Workers();

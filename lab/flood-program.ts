@@ -31,7 +31,7 @@ export interface FloodTarget {
 const FloodState = struct('flood', { start: u64, deadline: u64, sent: u64, next: u64 });
 export const floodState = arrayMap('flood', { value: FloodState, maxEntries: 1, mmap: true });
 
-/** Forged sources lie in the range for benchmarks (RFC 2544, 198.18.0.0/15), which nobody has, unless they are random. */
+/** Forged sources lie in the range for benchmarks (RFC 2544, 198.18.0.0/15), which no host has, unless they are random. */
 const FIRST_SOURCE = '198.18.0.1';
 export const MAX_SOURCES = 1 << 17;
 
@@ -45,7 +45,7 @@ function memoryWord(number: number): number {
 /** A sum of big-endian words, as the sum of the same words read little-endian (RFC 1071, section 2B). */
 const swapSum = (sum: number): number => ((sum & 0xff) << 8) | (sum >> 8);
 
-/** The SYN that is sent again and again: what a Linux client sends, all options included. */
+/** The SYN that is sent repeatedly: like a Linux client's, with all its options. */
 export function floodFrame({ mac, address, port }: FloodTarget, sourceMac: string): Buffer {
   const network = address.includes(':')
     ? ipv6({ src: '::', dst: address })
@@ -126,7 +126,7 @@ export function floodProgram(template: Buffer, sources: FloodSources, rate: numb
     state.set({ sent: sent.add(1), next: next.add(spacing) });
     // The kernel takes over a frame's length only where the program changed it, and a frame that comes back may have been cut.
     packet.adjustTail(-SPARE).orExit(XDP.ABORTED);
-    // Everything is written, because a frame that comes back holds what was made of it on the way.
+    // Everything is written, because a returned frame was changed on its way.
     const whole = packet.peek(Whole).orExit(XDP.ABORTED);
     for (let index = 0; index < words; index++) whole.words.ref(index).set(template.readUInt32LE(index * 4));
     whole.set({ rest: template.subarray(words * 4) });

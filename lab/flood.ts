@@ -34,7 +34,7 @@ export interface FloodReport {
 /** Frames that the kernel runs through at once; the time is looked at between two chunks. */
 const CHUNK = 32_768;
 const BATCH = 64;
-/** Nothing runs longer, whatever is asked for. */
+/** The longest run, in seconds. */
 const MAX_SECONDS = 3600;
 
 /** Reads `one`, `random` or a number. */

@@ -7,7 +7,7 @@ import type { Netns } from '../netns.ts';
 import { LAB_INTERFACE } from '../topology.ts';
 
 export interface WaitOptions {
-  /** A TCP port on which somebody listens. */
+  /** A TCP port with a listener. */
   readonly listening?: string;
   /** The name of an XDP program on the host's interface. */
   readonly attached?: string;

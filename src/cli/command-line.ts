@@ -30,7 +30,7 @@ function calledAs(command: Command): string {
   return names.join(' ');
 }
 
-/** What Commander finds wrong, in one line and with what to do; undefined for what nobody needs to read. */
+/** Commander's error in one line, with advice; undefined for one without a message. */
 function complaint(command: Command, text: string): string | undefined {
   // Where a command is missing, Commander writes the whole help.
   const usage = /^Usage: ([a-z ]+)/.exec(text);
@@ -74,7 +74,7 @@ function strict(command: Command): Command {
   return command;
 }
 
-/** Imports what the arguments ask for. What it returns runs it, reports every error and never rejects. */
+/** Imports the verb that the arguments name. The returned function runs it, reports every error and never rejects. */
 export async function load(): Promise<() => Promise<void>> {
   const seawall = new Command('seawall')
     .description('Protects Linux hosts and routers from TCP SYN floods, with XDP programs that it generates.')

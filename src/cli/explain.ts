@@ -38,7 +38,7 @@ function explain(path: string, options: ExplainOptions): void {
   using replay = use(() => new Replay(policy));
   namingFile(path, () => {
     for (const packet of packets) {
-      // Everything before it counts: buckets and verified sources are what it finds.
+      // The packets before it count: they fill buckets and verify sources.
       const result = replay.run(packet);
       if (result.n < wanted) continue;
       const decision = decisionOn(packet, policy, result);

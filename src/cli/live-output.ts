@@ -1,12 +1,12 @@
 /**
- * What a verb prints that goes on whoever reads it. Nothing waits for a slow reader: a descriptor is written to only while it takes
- * something at once, what it does not take waits here, and of that there is never more than a bounded piece.
+ * Output of verbs that must not block on their reader. A descriptor is written to only while it takes
+ * data at once. The rest waits here, up to a limit.
  */
 import { writeSync } from 'node:fs';
 import { canWrite } from '../ebpf/index.ts';
 import { OutputError } from './output.ts';
 
-/** A pipe that is writable takes so much at once, whoever else writes to it (pipe(7), PIPE_BUF). */
+/** A writable pipe takes this many bytes at once, even with other writers (pipe(7), PIPE_BUF). */
 const PIECE = 4096;
 const RETRY_MS = 10;
 /** Bytes that may wait for a reader. */
@@ -14,11 +14,11 @@ const MOST_WAITING = 1 << 20;
 /** How long the end waits for a reader that takes nothing. */
 const LAST_PATIENCE_MS = 1000;
 
-/** What is done where printing fails. Each is called once at most. */
+/** Called where printing fails, each at most once. */
 export interface OutputHandlers {
   /** Nothing more can be printed. */
   readonly failed: (error: OutputError) => void;
-  /** In the end nobody had read everything. */
+  /** At the end some output was not read. */
   readonly leftOut: (problem: string) => void;
 }
 

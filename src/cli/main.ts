@@ -50,7 +50,7 @@ function endUnloaded(error: unknown): never {
 
 // Node would open its debugger, through which every user of the host could run code here.
 process.on('SIGUSR1', () => {});
-// Node would end; what comes until the protection stands is delivered to it.
+// Without a handler Node would end.
 if (process.argv[2] === 'run') process.on('SIGHUP', () => {});
 // Each file that is being loaded is rejected by itself, and only one of them is ours to catch.
 process.on('unhandledRejection', endUnloaded);

@@ -1,9 +1,9 @@
-/** What every verb prints, and what becomes of it where nobody reads it or the disk is full. */
+/** Printing for all verbs, with errors for a closed reader and a full disk. */
 import { writeSync } from 'node:fs';
 
 /** Standard output takes nothing more. */
 export class OutputError extends Error {
-  /** Its reader went away (`| head`), which is no mistake. */
+  /** The reader went away (`| head`), which is not an error. */
   readonly closed: boolean;
 
   constructor(cause: NodeJS.ErrnoException) {
@@ -18,7 +18,7 @@ export class OutputError extends Error {
 const RETRY_MS = 5;
 const nobody = new Int32Array(new SharedArrayBuffer(4));
 
-/** Writes all of a text; a terminal or pipe that somebody set to non-blocking is tried again. */
+/** Writes a whole text; retries on a non-blocking terminal or pipe. */
 function write(descriptor: number, text: string): void {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length;) {
@@ -45,7 +45,7 @@ export function print(text: string): void {
   printRaw(`${text}\n`);
 }
 
-/** Writes a line to standard error; where that is not possible either, nobody is there to be told. */
+/** Writes a line to standard error, and ignores errors. */
 export function complain(text: string): void {
   try {
     write(2, `${text}\n`);

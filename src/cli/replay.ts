@@ -17,7 +17,7 @@ interface ReplayOptions extends PolicyOptions {
 /** Lines are written in pieces of this size: a write a line would take longer than the program. */
 const PIECE = 1 << 16;
 
-/** The packets of a capture. @throws UsageError at once for a file that is no capture, CaptureError later where it is broken. */
+/** The packets of a capture. @throws UsageError at once for a file that is not a capture, CaptureError later for a damaged one. */
 export function openCapture(path: string): Generator<CapturedPacket> {
   try {
     const bytes = readRegularFile(path, FileLimit.CAPTURE);

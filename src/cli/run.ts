@@ -32,7 +32,7 @@ const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigi
 /** Where `run` prints: what happens, and what went wrong. */
 class Output implements AsyncDisposable {
   readonly #json: boolean;
-  /** Where complaints are not read either, nobody is there to be told. */
+  /** Failures of standard error have no reader. */
   readonly #complaints = new LiveOutput(2, { failed: () => {}, leftOut: () => {} });
   readonly #out = new LiveOutput(1, {
     failed: ({ message }) => {
@@ -55,7 +55,7 @@ class Output implements AsyncDisposable {
     this.#complaints.print(`seawall: ${text}`);
   }
 
-  /** Waits until a reader took what was printed. */
+  /** Waits until a reader has taken everything that was printed. */
   printed(): Promise<void> {
     return this.#out.written();
   }
@@ -185,7 +185,7 @@ async function watch(
     output.print('summary', stats, totals(stats, protection.policy.dryRun));
   }, SUMMARY_EVERY_MS);
   try {
-    // Printing goes on until the protection ends; what it throws ends the watch.
+    // Printing goes on until the protection ends; an error in it ends the watch.
     const printing = options.log === 'verdicts' ? printVerdicts(protection, output) : undefined;
     return await (printing ? Promise.race([ended, printing.then(() => ended)]) : ended);
   } finally {

@@ -115,7 +115,7 @@ async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promis
       output.print(options.json ? JSON.stringify(line) : text(line));
       file?.add(frame);
       if (++seen >= limit) break;
-      // While nobody reads, segments wait in the kernel's ring, and signals are answered.
+      // Without a reader, segments wait in the kernel's ring, and signals are handled.
       if (seen % LINES_AT_ONCE === 0) {
         await Promise.race([output.written(), stopped]);
         await nextTurn();

@@ -61,7 +61,7 @@ const BATCH_PACKETS = 64;
 export const hasAcceptProgram = (forms: readonly Form[], { timeWaitNext }: Stack): boolean =>
   forms.includes('assign') || (forms.includes('kernel') && timeWaitNext !== undefined);
 
-/** The program that accepts what was challenged. The form `assign` needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
+/** The program that accepts answers to challenges. The form `assign` needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
 export function acceptProgram(
   policy: Pick<Policy, 'remember'>,
   maps: AcceptMaps,
@@ -174,7 +174,7 @@ function accept(
       });
     }
     out.if(valid.eq(0), nothing);
-    // What comes close behind the ACK belongs to the connection that is about to be there.
+    // Segments close behind the ACK belong to the connection that is about to exist.
     out.if(wasRedeemed($, maps, segment, now).ne(0), nothing);
     if (stack.timeWaitNext !== undefined) {
       const offset = stack.timeWaitNext;

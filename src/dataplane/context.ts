@@ -8,7 +8,7 @@ import type { Reason } from './outcome/verdict.ts';
 import { type Clock, coarseSuffices } from './state/clock.ts';
 import { NO_SERVICE } from './state/service-policy.ts';
 
-/** What a stage hands to those after it. */
+/** A value that a stage hands to later ones. */
 export interface HandOver<T> {
   readonly what: string;
   /** Never there: it holds the type. */
@@ -25,7 +25,7 @@ export interface Cell {
   readonly after: Int<32>;
 }
 
-/** What is the same on every path of a program. */
+/** The parts of the context that are the same on every path of a program. */
 export interface Common {
   readonly policy: Policy;
   readonly maps: EventMaps & CounterMaps;
@@ -35,7 +35,7 @@ export interface Common {
   readonly exits: Exits;
 }
 
-/** What a stage builds with, beside the segment: the way out, and what the stages before it gave. One for each path of the program. */
+/** The context of a stage, beside the segment: its exits, and the values of earlier stages. One for each path of the program. */
 export class Context<Maps = unknown, Reads = Policy> {
   readonly policy: Reads;
   readonly maps: Maps;
@@ -74,7 +74,7 @@ export class Context<Maps = unknown, Reads = Policy> {
     this.#given.set(what, value);
   }
 
-  /** What a stage before this one gave. @throws DslError where none did. */
+  /** A value from an earlier stage. @throws DslError if none gave it. */
   take<T>(what: HandOver<T>): T {
     if (!this.#given.has(what))
       throw new DslError(
@@ -113,7 +113,7 @@ export class Context<Maps = unknown, Reads = Policy> {
     return this.#common.exits.drop(reason, this.#row);
   }
 
-  /** Tells readers what becomes of the SYN. */
+  /** Emits an event for the SYN. */
   tell(reason: Int<32>, { before, after } = this.#notAsked): void {
     const { exits, maps, policy, clock } = this.#common;
     const service = this.#service;

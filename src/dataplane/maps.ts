@@ -1,4 +1,4 @@
-/** Maps as plain data: who needs which, and what they hold at first. */
+/** Maps as plain data: their users, and their first contents. */
 import type { MapSpec } from '../ebpf/language.ts';
 import type { Policy } from '../policy/policy.ts';
 
@@ -41,7 +41,7 @@ export type MapsOf<G extends readonly MapGroup[]> = Intersection<ReturnType<G[nu
 /** Every map in a flat list, the counts of lost records included. */
 export function flatMaps(maps: object): MapSpec[] {
   return Object.values(maps).flatMap((entry: unknown): MapSpec[] => {
-    // Millions of numbers are no maps, and take their time.
+    // Typed arrays are no maps, and searching millions of numbers takes time.
     if (typeof entry !== 'object' || entry === null || ArrayBuffer.isView(entry)) return [];
     if (!('maxEntries' in entry)) return flatMaps(entry);
     const map = entry as MapSpec & { readonly lost?: MapSpec };

@@ -159,7 +159,7 @@ function once<T>(make: () => T): () => T {
   return () => (made ??= { it: make() }).it;
 }
 
-/** All that the programs follow from, in one text. Who is on the lists is not in the programs. */
+/** Everything that determines the programs, as text. The contents of lists do not. */
 function keyOf({ lists: _lists, ...policy }: Policy, surroundings: object): string {
   return JSON.stringify([policy, surroundings], (_name, value: unknown) => {
     if (typeof value === 'bigint') return `${String(value)}n`;

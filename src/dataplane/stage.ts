@@ -11,12 +11,12 @@ import type { Segment } from './frame/parse.ts';
 import type { MapGroup, MapsOf } from './maps.ts';
 import { defineReasons, type ReasonDefinition, type Reasons } from './outcome/verdict.ts';
 
-/** A frame whose verdict no policy changes, and what it shows. */
+/** A frame with the same verdict under every policy, and what it shows. */
 export interface CannedFrame {
   readonly shows: string;
   readonly data: Uint8Array;
   readonly verdict: 'pass' | 'drop';
-  /** What it is counted under: user space takes it off again. */
+  /** The counter that it raises: user space subtracts it again. */
   readonly reason: string;
 }
 
@@ -36,10 +36,10 @@ export interface Explained {
   readonly reply: Buffer | undefined;
 }
 
-/** What a stage says of itself, before the types of its reasons, maps and policy are fixed. */
+/** The definition of a stage, before the types of its reasons, maps and policy are fixed. */
 interface Definition<Name extends string, Groups extends readonly MapGroup[], Keys extends keyof Policy> {
   readonly name: string;
-  /** What it decides, in one or two sentences for the table of decisions. */
+  /** Its decision, in one or two sentences for the table of decisions. */
   readonly decides: string;
   /** Why a frame can end here. `outcome/verdict.ts` says how a new reason takes its number. */
   readonly reasons: Readonly<Record<Name, ReasonDefinition>>;

@@ -10,7 +10,7 @@ export const TraceRecord = struct('trace_record', { time: u64, length: u32, capt
 
 export const traceRing = ringBuffer('segments', { size: 1 << 22 });
 
-/** Copies TCP segments, or only SYNs, to user space, and passes everything. What is inside a VLAN or behind IPv6 extensions is not looked at. */
+/** Copies TCP segments, or only SYNs, to user space, and passes everything. VLANs and IPv6 extension headers are not read. */
 export function traceProgram({ synOnly }: { readonly synOnly: boolean }): ProgramSpec {
   return xdp('seawall_trace', ($, packet) => {
     const length = packet.remaining();

@@ -1,6 +1,6 @@
 import { codeFrame, type SourceLocation } from './source-location.ts';
 
-/** Every code that an error of the toolkit carries, with what it means. `docs/ebpf.md` lists the same table. */
+/** Every error code of the toolkit, with its meaning. `docs/ebpf.md` lists the same table. */
 export const errorCodes = {
   SYSCALL: 'a system call failed; `errno` names the reason',
   VERIFIER: 'the kernel refused a program; the message shows the TypeScript line',
@@ -12,7 +12,7 @@ export type ErrorCode = keyof typeof errorCodes;
 
 /** The parent of every error that Seawall raises on purpose. The message reads "verb noun: reason", then what to do. */
 export abstract class SeawallError extends Error {
-  /** One of `errorCodes`; what is built on the toolkit adds codes of its own. */
+  /** One of `errorCodes`; users of the toolkit may add codes of their own. */
   abstract readonly code: string;
 
   constructor(message: string, options?: ErrorOptions) {

@@ -13,7 +13,7 @@ export interface SourceLocation {
 let looking = true;
 
 /**
- * Runs `body` without looking where the author called, which is half of what it takes to emit a program: for one that was emitted before.
+ * Runs `body` without looking for the author's lines, which takes half of the time of emitting a program: for a program that was emitted before.
  * Errors have no line then, and a verdict that is dropped is not refused.
  */
 export function withoutSites<T>(body: () => T): T {
@@ -33,7 +33,7 @@ export function looksForSites(): boolean {
 /** How deep inside the toolkit an instruction may be emitted below the author's frame: nearly always, mostly otherwise, and at most. */
 const DEPTHS = [8, 14, 30];
 
-/** Where the author called the toolkit. Mapping a place to TypeScript is dear, so it waits until somebody asks. */
+/** Where the author called the toolkit. Mapping a place to TypeScript is expensive, so it is done on demand. */
 export class CallSite {
   #frame: NodeJS.CallSite | undefined;
   #location: SourceLocation | undefined;

@@ -28,10 +28,10 @@ const SUFFIX = '.cache';
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-/** Whether nobody but this user can have written it. */
+/** Whether only this user can have written it. */
 const ours = ({ uid, mode }: Stats): boolean => uid === process.getuid!() && (mode & 0o077) === 0;
 
-/** Whether a path is a directory that nobody but this user can reach into. @throws the file system's errors. */
+/** Whether a path is a directory that only this user can enter. @throws the file system's errors. */
 function isPrivate(directory: string): boolean {
   const stats = lstatSync(directory);
   return stats.isDirectory() && ours(stats);
@@ -55,7 +55,7 @@ export class DiskCache {
     this.#directory = directory;
   }
 
-  /** What was written under a key, if it is there and whole. */
+  /** The text under a key, if it is there and whole. */
   read(key: string): string | undefined {
     try {
       if (!this.#usable()) return undefined;

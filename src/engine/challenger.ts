@@ -19,10 +19,10 @@ export function formFeature(form: Form): Feature | undefined {
   return undefined;
 }
 
-/** What a policy's form came to here. */
+/** The form of challenge that a policy's word means here. */
 export interface Settled {
   readonly challenger: Challenger | undefined;
-  /** What was taken and why, or why nothing could be. */
+  /** The choice and its reason, or why there is none. */
   readonly note: string;
 }
 
@@ -70,7 +70,7 @@ function readStack(mtu: number, setSysctls: boolean): Stack {
   };
 }
 
-/** What a word comes to here, and why. @throws UnsupportedError for a form asked for by name that this kernel lacks. */
+/** The form that a word means here, and why. @throws UnsupportedError for a form asked for by name that this kernel lacks. */
 function settle(word: ChallengeForm, setSysctls: boolean): { readonly form: Form | undefined; readonly note: string } {
   const take = (form: Form, why: string) => ({
     form,
@@ -111,7 +111,7 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
   const index = interfaceIndex(interfaceName);
   const stack = readStack(index === undefined ? 1500 : readInterface(index).mtu, setSysctls);
   const forms = Object.fromEntries(settled.map((one) => [one.word, one.form]));
-  // Whoever asks for `assign` by name gets nothing else.
+  // `assign` asked for by name has no substitute.
   const resetsOthers = forms['cookie'] === 'assign' && stack.listener?.mptcp !== undefined;
   return { challenger: { form, forms, stack, resetsOthers }, note: note.join('; ') };
 }

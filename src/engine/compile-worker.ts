@@ -1,4 +1,4 @@
-/** The thread of `CompileThread`: compiles what a policy comes to on an interface, keeps it on disk and hands it back. */
+/** The thread of `CompileThread`: compiles a policy's programs for an interface, stores them on disk and hands them back. */
 import { parentPort } from 'node:worker_threads';
 import type { Policy } from '../policy/policy.ts';
 import { planGeneration } from './generation.ts';

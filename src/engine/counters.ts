@@ -43,7 +43,7 @@ function byReason(row: Row): ReasonCounts {
   ) as Record<ReasonName, bigint>;
 }
 
-/** Totals of one interface. Other services have other maps; what was counted before such a change is kept here. */
+/** Totals of one interface. A change of services changes the maps; the counts before it are kept here. */
 export class Counters {
   #before: Rows = new Map();
   /** Frames of self-tests by counter: those that the maps in force hold, and those of maps before them. */

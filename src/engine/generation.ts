@@ -19,7 +19,7 @@ export interface Plan {
   readonly note: string;
 }
 
-/** Decides what a policy comes to on an interface of this network namespace. @throws PolicyError, UnsupportedError. */
+/** Plans a policy's programs for an interface of this network namespace. @throws PolicyError, UnsupportedError. */
 export function planGeneration(interfaceName: string, policy: Policy): Plan {
   recallKernelFunctions();
   const link = linkKindOf(interfaceName);

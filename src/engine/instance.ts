@@ -35,7 +35,7 @@ export function protectingProcess(interfaceName: string): string | undefined {
   try {
     text = readFileSync(fileOf(interfaceName), 'latin1');
   } catch {
-    return undefined; // nobody did so far
+    return undefined; // there is no such file
   }
   const [pid = '', began] = text.split(' ');
   return began !== undefined && beginning(Number(pid)) === began ? pid : undefined;
@@ -90,14 +90,14 @@ export class Instance implements Disposable {
     }
   }
 
-  /** The file goes before the lock: whoever locks a file that has no name any more sees that. */
+  /** The file is removed before the lock is released: a process that locks a removed file can see that. */
   [Symbol.dispose](): void {
     rmSync(this.#file, { force: true });
     closeSync(this.#descriptor);
   }
 }
 
-/** Whether a file has its name still: whoever had it locked before may have removed it. */
+/** Whether a file still has its name: the former holder of the lock may have removed it. */
 function isStill(descriptor: number, file: string): boolean {
   return statSync(file, { throwIfNoEntry: false })?.ino === fstatSync(descriptor).ino;
 }

@@ -16,7 +16,7 @@ export function recallKernelFunctions(cache = new DiskCache()): void {
   learnKernelFunctions(JSON.parse(kept) as KernelFunctions);
 }
 
-/** Keeps what was found since. */
+/** Stores the numbers found since. */
 export function keepKernelFunctions(cache = new DiskCache()): void {
   const known = JSON.stringify(knownKernelFunctions());
   if (known === kept) return;

@@ -21,7 +21,7 @@ export interface Programs {
   readonly accept: Program | undefined;
 }
 
-/** @throws what an image that is no longer taken gives. */
+/** @throws the errors of loading an image that the kernel no longer takes. */
 function loadImages([program, accept]: readonly ProgramImage[], options: LoadOptions): Programs {
   const main = Program.loadImage(program!, options);
   try {
@@ -51,7 +51,7 @@ export interface Compiled {
 /** What another thread compiled for the next load. */
 let ahead: Compiled | undefined;
 
-/** Keeps what was compiled for the next load. */
+/** Keeps compiled programs for the next load. */
 export function keepCompiled(compiled: Compiled): void {
   ahead = compiled;
 }
@@ -67,14 +67,14 @@ const functions = new FunctionCache();
 /** The images of a protection's programs, the accepting half last. @throws DslError. */
 function imagesOf(made: Protection): ProgramImage[] {
   const names = made.write.accept ? (['program', 'accept'] as const) : (['program'] as const);
-  // Where functions are known, a program is written without source lines first, which nobody else can use.
+  // If functions are known, a program is written without source lines first, for this use alone.
   return names.map((name) => knownImage(() => made.write[name]!(), functions) ?? imageOf(made[name]!, functions));
 }
 
 const textOf = (images: readonly ProgramImage[]): string => JSON.stringify(images.map((image) => formatImage(image)));
 const imagesIn = (text: string): ProgramImage[] => (JSON.parse(text) as string[]).map((image) => parseImage(image));
 
-/** A protection's programs, from the cache or compiled and kept there; undefined where nothing stands for what they follow from. @throws DslError. */
+/** A protection's programs, from the cache or compiled and kept there; undefined for a protection without a key. @throws DslError. */
 export function compiledPrograms(made: Protection, cache = new DiskCache()): Compiled | undefined {
   const key = cacheKey(made);
   if (key === undefined) return undefined;
@@ -84,7 +84,7 @@ export function compiledPrograms(made: Protection, cache = new DiskCache()): Com
   return { key, text };
 }
 
-/** What the kernel says where it lacks something, whatever the program is. */
+/** Errors that do not depend on the program: missing memory, descriptors or permission. */
 const LACKING = new Set(['EPERM', 'ENOMEM', 'EMFILE', 'ENFILE', 'EAGAIN']);
 
 /** @throws an error that another image of the same program would meet as well. */

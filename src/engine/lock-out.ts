@@ -17,13 +17,13 @@ function sshPeer(): string | undefined {
       if (peer !== undefined) return peer;
       pid = Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${String(pid)}/status`, 'latin1'))?.[1] ?? 0);
     } catch {
-      return undefined; // a process of somebody else, or one that ended
+      return undefined; // another user's process, or one that ended
     }
   }
   return undefined;
 }
 
-/** What SSH says of its peer; undefined where that is no address: "UNKNOWN" behind some proxies, or whatever the environment holds. */
+/** The network of an SSH peer; undefined if the text is not an address: "UNKNOWN" behind some proxies, or anything else in the environment. */
 function networkOf(peer: string): Cidr | undefined {
   try {
     return parseCidr(peer.replace(/%.*/, ''));

@@ -14,7 +14,7 @@ function namespaceOf(process: string): number | undefined {
 /** The number of this thread's network namespace: it may have entered another one than its process. */
 export const networkNamespace = (): number | undefined => namespaceOf('thread-self');
 
-/** What a key ends with in this network namespace: nothing in that of process 1. */
+/** The suffix of keys in this network namespace: none in that of process 1. */
 function namespaceSuffix(): string {
   const own = networkNamespace();
   return own === namespaceOf('1') ? '' : `@${String(own)}`;

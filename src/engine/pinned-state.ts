@@ -5,7 +5,7 @@
 import { arrayMap, BpfMap, bytes, pinnedMapInfo } from '../ebpf/index.ts';
 import type { SysctlsBefore } from './sysctls.ts';
 
-/** The layout of pins and of this text. Whoever finds another one leaves it alone. */
+/** The version of the layout of pins and of this text. Others are refused. */
 export const PIN_VERSION = 1;
 
 export interface PinnedState {

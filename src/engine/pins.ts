@@ -32,7 +32,7 @@ const LINK = 'link';
 const ACCEPT_LINK = 'accept_link';
 const NEXT = 'next';
 
-/** What is there: undefined for nothing. Links are not followed. */
+/** The kind of file at a path: undefined if there is none. Links are not followed. */
 function kindOf(path: string): 'directory' | 'other' | undefined {
   const found = lstatSync(path, { throwIfNoEntry: false });
   return found && (found.isDirectory() ? 'directory' : 'other');
@@ -186,7 +186,7 @@ export class Pins {
     );
   }
 
-  /** What sysctls were before, for who takes down the pins of a process that was killed. */
+  /** The former sysctls, for taking down the pins of a killed process. */
   sysctls(): SysctlsBefore {
     return Object.assign({}, ...this.#all().map(({ state }) => state.sysctls ?? {})) as SysctlsBefore;
   }
@@ -283,7 +283,7 @@ export class Pins {
     return names.includes(LINK) ? names.filter((name) => kindOf(`${this.directory}/${name}`) === 'other') : [];
   }
 
-  /** @throws SyscallError where the directory is somebody else's, or leads somewhere else. */
+  /** @throws SyscallError if the directory belongs to another user, or is a link. */
   #check(): void {
     for (const path of [dirname(this.directory), this.directory]) {
       const found = lstatSync(path);

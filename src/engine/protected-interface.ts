@@ -42,10 +42,10 @@ export interface ProtectOptions {
   readonly pin?: boolean;
 }
 
-/** How long the accepting half stays where it is no longer needed: cookies that were sent may still come back. */
+/** How long the accepting half stays after it was needed last: sent cookies may still come back. In milliseconds. */
 const LINGER_MS = Number(COOKIE_LIFE / 1_000_000n) + 1000;
 
-/** What is known of the time before a change. */
+/** The state before a change. */
 interface Before {
   readonly find: FindMap | undefined;
   readonly services: readonly string[];
@@ -262,7 +262,7 @@ export class ProtectedInterface implements Disposable {
     return this.#link.info.interfaceIndex !== 0;
   }
 
-  /** Whether what is pinned stays when this process ends; undefined where nothing is pinned. */
+  /** Whether the pins outlive this process; undefined without pins. */
   get outlivesProcess(): boolean | undefined {
     return this.#pins?.lasting;
   }
@@ -293,7 +293,7 @@ export class ProtectedInterface implements Disposable {
   /**
    * What becomes of SYNs, from now on, within the policy's budget of events for each reason, across changes of the policy. The kernel
    * writes events only while they are read; what is not taken in time is counted in `lostEvents`. Ends when the protection does.
-   * @throws Error where somebody reads already.
+   * @throws Error if there is a reader already.
    */
   async *events(): AsyncGenerator<SynReport, void, void> {
     if (this.#reader) throw new Error(`read events of ${this.interface}: somebody reads them already`);
@@ -341,7 +341,7 @@ export class ProtectedInterface implements Disposable {
       await this.#compileThread.compile(nameOf(this.#link) ?? this.interface, policy);
   }
 
-  /** Forgets who proved its address; everybody who is challenged has to prove it again. */
+  /** Forgets the verified sources; a challenged source has to prove its address again. */
   forgetVerified(): void {
     using mapping = this.#generation.maps.get(this.#generation.protection.maps.verified).mmap();
     new Uint8Array(mapping.memory).fill(0);

@@ -5,7 +5,7 @@ const MEBIBYTE = 1 << 20;
 /** Bytes that a file of each kind may have: a policy of 1,024 services takes a fifth, ten million networks fit, captures are read whole. */
 export const FileLimit = { POLICY: MEBIBYTE, LIST: 256 * MEBIBYTE, CAPTURE: 1024 * MEBIBYTE } as const;
 
-/** A file that cannot be read, or that nobody should read. */
+/** A file that cannot or should not be read. */
 export class FileError extends Error {
   constructor(path: string, reason: string, options?: ErrorOptions) {
     super(`read ${printable(shorten(path, 300))}: ${reason}`, options);
@@ -13,7 +13,7 @@ export class FileError extends Error {
   }
 }
 
-/** What a file is that begins with these bytes, and what to do with it. */
+/** Kinds of files by their first bytes, and advice. */
 const FOREIGN = [
   { first: [0x1f, 0x8b], says: 'it is compressed with gzip; unpack it first (gunzip)' },
   { first: [0xff, 0xfe], says: 'it is UTF-16; save it as UTF-8' },

@@ -13,7 +13,7 @@ export function findFor(
   return (spec) => (spec.name === counters.name && !same ? undefined : find(spec));
 }
 
-/** Gives each service what it had under its name in the maps of an earlier generation: its bucket, its challenge switch, its shares. */
+/** Copies the state of each service by its name from the maps of an earlier generation: bucket, challenge switch, shares. */
 export function carryServices(
   find: FindMap,
   before: readonly string[],

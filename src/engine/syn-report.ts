@@ -31,7 +31,7 @@ function wordsToAddress(words: readonly bigint[], family: number): string {
 export function synReport(event: Infer<typeof SynEvent>, policy: Policy): SynReport {
   const { name, verdict } = reasonNumbered(event.reason);
   const service = policy.services[event.service];
-  // Whoever was asked has a cell ahead of the clock.
+  // A bucket that was asked has a cell ahead of the clock.
   const bucket = event.after > 0 ? service?.limits.source : undefined;
   return {
     time: event.time,

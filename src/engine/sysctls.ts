@@ -15,7 +15,7 @@ export const PLAIN = '2';
 /** What stood in sysctls before this program changed them, by name. */
 export type SysctlsBefore = Readonly<Record<string, string>>;
 
-/** A change of sysctls: what will be known of their former values afterwards, and what is to be written. */
+/** A change of sysctls: the former values that are known afterwards, and the values to write. */
 export interface SysctlChange {
   readonly before: SysctlsBefore;
   readonly write: readonly (readonly [name: string, value: string])[];
@@ -53,12 +53,12 @@ export function planSysctls(
     return now !== value && (name !== TIMESTAMPS || now === '1');
   });
   const changed = Object.fromEntries(wanted.map(([name]) => [name, readSysctl(name)]));
-  // Asked after the sysctls were read: whoever sets them has pinned what they were by then.
+  // Read after the sysctls: an interface that sets them has pinned their former values by then.
   const known = Object.assign({}, ...others()) as SysctlsBefore;
   return { before: { ...changed, ...known, ...before }, write: wanted };
 }
 
-/** What sets back what no other interface needs. A sysctl that somebody else has set since is his. */
+/** The values to restore, where no other interface needs them. A sysctl that was set by others since is left alone. */
 function restoredSysctls(before: SysctlsBefore, others: Others): SysctlChange {
   const ours = Object.entries(before).filter(([name]) => readSysctl(name) === OURS[name]);
   if (ours.length === 0) return { before: {}, write: [] };
@@ -86,7 +86,7 @@ export function applySysctls(transaction: Transaction, change: SysctlChange): vo
   }
 }
 
-/** Sets back what no other interface needs. @throws the first of what could not be written; the rest is all the same. */
+/** Restores sysctls that no other interface needs. @throws the first error; the rest is still restored. */
 export function restoreSysctls(before: SysctlsBefore, others = NO_OTHERS): void {
   throwFirst(
     attemptAll(

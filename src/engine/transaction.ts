@@ -4,7 +4,7 @@
  * commit, when nothing can fail any more.
  */
 
-/** Runs every action even where others throw. Returns what was thrown. */
+/** Runs every action even if others throw. Returns the errors. */
 export function attemptAll(actions: readonly (() => void)[]): unknown[] {
   const failures: unknown[] = [];
   for (const action of actions) {
@@ -26,7 +26,7 @@ export function withSuppressed(cause: unknown, others: readonly unknown[]): unkn
   return Object.assign(cause, { suppressed: others });
 }
 
-/** @throws the first of what was thrown, if anything was. */
+/** @throws the first of these errors, if there is one. */
 export function throwFirst([first, ...others]: readonly unknown[]): void {
   if (first !== undefined) throw withSuppressed(first, others);
 }
@@ -36,7 +36,7 @@ export class Transaction {
   readonly #undo: (() => void)[] = [];
   readonly #afterwards: (() => void)[] = [];
 
-  /** Does a step. `undo` is given what it made, where a later step fails; a step that throws must have changed nothing. */
+  /** Does a step. If a later step fails, `undo` is given its result; a step that throws must have changed nothing. */
   step<T>(act: () => T, undo: (made: T) => void): T {
     const made = act();
     this.#undo.unshift(() => {
@@ -52,7 +52,7 @@ export class Transaction {
     });
   }
 
-  /** Registers what is to be let go once the change is in force. */
+  /** Registers a release for the time after the change is in force. */
   afterwards(release: () => void): void {
     this.#afterwards.push(release);
   }
@@ -62,7 +62,7 @@ export class Transaction {
     return attemptAll(this.#undo.splice(0));
   }
 
-  /** Lets go of what is not needed any more. Returns what that threw: the change stands all the same. */
+  /** Releases what is no longer needed. Returns the errors: the change is in force all the same. */
   finish(): unknown[] {
     return attemptAll(this.#afterwards.splice(0));
   }

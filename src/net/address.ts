@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { quote } from './quote.ts';
 
-/** The bytes of an address, 4 or 16, in network order. @throws Error for what is none. */
+/** The bytes of an address, 4 or 16, in network order. @throws Error for any other text. */
 export function addressBytes(text: string): Uint8Array {
   // The longest address has 45 characters; a zone (`%eth0`) means nothing to a packet.
   const sound = text.length <= 45 && !text.includes('%') && ipaddr.isValid(text);

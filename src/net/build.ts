@@ -1,18 +1,18 @@
-/** Builds frames for tests and generators: layers from the outside in; lengths, types and checksums follow from what is inside. */
+/** Builds frames for tests and generators: layers from the outside in; lengths, types and checksums follow from the payload. */
 import { encodeValue } from '../ebpf/language.ts';
 import { addressBytes, parseMac } from './address.ts';
 import { internetChecksum, pseudoHeaderSum } from './checksum.ts';
 import { ETH_P, Eth, IPPROTO, Ipv4, Ipv6, Tcp, TCP_FLAG, type TcpFlag, Udp, Vlan } from './headers.ts';
 import { encodeTcpOptions, type TcpOption } from './tcp-options.ts';
 
-/** What a layer knows of its surroundings when its bytes are made. */
+/** The surroundings of a layer when its bytes are made. */
 interface Inside {
   readonly payload: Buffer;
   /** The type or protocol number of the layer inside. */
   readonly type: number;
 }
 
-/** One header: how it is called from outside, and how its bytes follow from what it carries. */
+/** One header: its type for the layer outside, and its bytes for a payload. */
 export interface Layer {
   /** The EtherType or protocol number by which the layer around it names it. */
   readonly type: number;

@@ -3,7 +3,7 @@
  * (draft-ietf-opsawg-pcapng), writes both.
  */
 
-/** A packet of a capture. `time` is in nanoseconds since 1970; `length` is what was on the wire, of which `data` may be a part. */
+/** A packet of a capture. `time` is in nanoseconds since 1970; `length` is the length on the wire; `data` may be shorter. */
 export interface CapturedPacket {
   readonly time: bigint;
   readonly data: Buffer;

@@ -1,6 +1,6 @@
 import type { Condition, Int } from '../ebpf/language.ts';
 
-/** The sum of 16-bit words in ones' complement (RFC 1071), not yet turned over; `start` is what was summed before. */
+/** The sum of 16-bit words in ones' complement (RFC 1071), not yet inverted; `start` is the sum so far. */
 export function sumWords(data: Uint8Array, start = 0): number {
   let sum = start;
   for (let at = 0; at < data.length; at += 2) sum += (data[at]! << 8) | (data[at + 1] ?? 0);

@@ -34,7 +34,7 @@ function readIpv4(text: string, start: number, end: number): number | undefined 
   for (; at < end; at++) {
     const code = text.charCodeAt(at);
     if (code >= ZERO && code <= NINE) {
-      // Some programs read 010 as octal: whoever writes it means either, so neither is taken.
+      // Some programs read 010 as octal, so it is ambiguous and refused.
       if (part === 0) return undefined;
       part = part < 0 ? code - ZERO : part * 10 + code - ZERO;
       if (part > 255) return undefined;
@@ -60,7 +60,7 @@ function readIpv4(text: string, start: number, end: number): number | undefined 
 /** The leading 12 bytes of a packed IPv4-mapped network. */
 const MAPPED = '\0\0\0\0\0\0\0\0\0\0\xff\xff';
 
-/** Puts a network into a list. @throws Error for what is none. */
+/** Puts a network into a list. @throws Error for any other text. */
 export function addNetwork(list: NetworkList, text: string): void {
   const packed = readIpv4(text, 0, text.length);
   if (packed !== undefined) {

@@ -102,10 +102,10 @@ function parseTcp(bytes: Buffer, at: number): (ParsedTcp & { readonly size: numb
   return { ...header, options, optionsComplete: complete && size >= Tcp.size, size };
 }
 
-/** Types that announce a VLAN tag: 802.1Q, 802.1ad, and what was used for outer tags before it. */
+/** Types that announce a VLAN tag: 802.1Q, 802.1ad, and an older type for outer tags. */
 const VLAN_TYPES = new Set<number>([ETH_P.VLAN, ETH_P.QINQ, ETH_P.QINQ_OLD]);
 
-/** Reads as many layers as there are; what is missing or makes no sense is undefined. `bytes` may be the start of a longer frame. */
+/** Reads as many layers as there are; missing and malformed ones are undefined. `bytes` may be the start of a longer frame. */
 export function parseFrame(bytes: Buffer): ParsedFrame {
   const nothing = { eth: undefined, vlans: [], ip: undefined, tcp: undefined, udp: undefined, payloadLength: 0 };
   if (bytes.length < Eth.size) return nothing;

@@ -121,7 +121,7 @@ function joined({ path }: Issue, given: unknown): string | undefined {
 const firstOf = (issues: readonly Issue[]): Issue =>
   issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!;
 
-/** Where the first mistake of a policy is, what was expected there, and the nearest valid word. */
+/** The place of a policy's first mistake, the expected value, and the nearest valid word. */
 export function explainIssue(
   issues: readonly Issue[],
   input: unknown,

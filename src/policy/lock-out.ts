@@ -1,7 +1,7 @@
 import { type Cidr, cidrContains, formatCidr } from '../net/address.ts';
 import { PolicyError } from './policy-error.ts';
 
-/** Someone who must not be cut off, and why. */
+/** An address that must not be cut off, and why. */
 export interface Protected {
   readonly network: Cidr;
   readonly why: string;
@@ -13,7 +13,7 @@ function overlap(a: Cidr, b: Cidr): Cidr | undefined {
   return cidrContains(wide, narrow.address) ? narrow : undefined;
 }
 
-/** @throws PolicyError where a denied network would cut off somebody who is not on the allow list. */
+/** @throws PolicyError if a denied network would cut off a guarded address that is not on the allow list. */
 export function refuseLockOut(guarded: readonly Protected[], allow: readonly Cidr[], deny: readonly Cidr[]): void {
   for (const { network, why } of guarded) {
     for (const denied of deny) {

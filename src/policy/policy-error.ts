@@ -9,7 +9,7 @@ export class PolicyError extends SeawallError {
   readonly path: string;
 
   constructor(path: string, message: string, options?: ErrorOptions) {
-    // Both may quote a file of somebody else's.
+    // Both may quote a foreign file.
     super(printable(shorten(`${path}: ${message}`, LONGEST)), options);
     this.path = path;
   }

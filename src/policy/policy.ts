@@ -33,7 +33,7 @@ export interface ServiceLimits {
 export type ChallengeMode = (typeof challengeModes)[number];
 export type ChallengeForm = (typeof challengeForms)[number];
 
-/** What is protected, and how: addresses and ports, every one where none is named. */
+/** A protected service: addresses and ports (all, where none is named) and their limits. */
 export interface Service {
   readonly name: string;
   readonly addresses: readonly Cidr[];
@@ -147,7 +147,7 @@ function checkPrefixes(services: readonly Service[]): void {
   });
 }
 
-/** Checks what an operator wrote and fills in the rest. @throws PolicyError that names the path and what was expected there. */
+/** Checks what an operator wrote and fills in the rest. @throws PolicyError that names the path and the expected value. */
 export function resolvePolicy(input: PolicyInput = {}): Policy {
   const result = policySchema.safeParse(input);
   if (!result.success) {

@@ -1,5 +1,5 @@
 /**
- * Checks of a SYN for what no real client sends. Each is a drop reason of the same name. The forging tools are recognised by
+ * Checks of a SYN for properties that no real client's has. Each is a drop reason of the same name. The forging tools are recognised by
  * what their source code writes into every packet.
  */
 export const sanityChecks = {

@@ -32,7 +32,7 @@ const port = z.union([whole(1, 65_535), readable(parsePortRange)]);
 const count = (lowest: number, highest: number) =>
   z.union([whole(lowest, highest), readable((text) => parseCount(text, '', lowest, highest))]);
 
-/** An array of at most so many entries. Zod's own check also looks at the `length` of what is no array, which may be a table. */
+/** An array of at most so many entries. Zod's own check also reads the `length` of a table. */
 const atMost = <T extends z.ZodMiniType>(most: number, entry: T) =>
   z.array(entry).check(
     z.superRefine((entries, context) => {
@@ -41,7 +41,7 @@ const atMost = <T extends z.ZodMiniType>(most: number, entry: T) =>
     }),
   );
 
-/** A token bucket: what comes back, and how much there is at once. */
+/** A token bucket: the rate of its tokens, and its size. */
 const bucket = z.strictObject({ rate, burst: count(1, 1_000_000) });
 /** A limit that can be turned off. */
 const limit = z.union([bucket, z.literal(false)]);
@@ -122,5 +122,5 @@ export const policySchema = z.strictObject({
   meter: z.optional(z.strictObject({ cells: z.optional(count(1024, 1_073_741_824)) })),
 });
 
-/** A policy as it is written; what is left out has a default. */
+/** A policy as it is written; missing keys have defaults. */
 export type PolicyInput = z.input<typeof policySchema>;

@@ -146,7 +146,7 @@ class Scanner {
   }
 }
 
-/** The line, counted from 1, on which what has this path begins; of what is around it where the path itself is not there. */
+/** The line, counted from 1, on which the value at this path begins; if the path is not there, that of the nearest table around it. */
 export function lineOf(text: string, path: string): number {
   const scanner = new Scanner(text);
   scanner.run();

@@ -28,10 +28,10 @@ export function readPolicy(text: string, file: string): { readonly input: Policy
   }
 }
 
-/** What a parser says at a word that is none of TOML's values. */
+/** The parser's messages for a bare word. */
 const NO_VALUE = new Set(['invalid value', 'illegal character in numeric literal']);
 
-/** What is wrong with text that lacks its quotes; undefined for other mistakes. */
+/** The advice for text without quotes; undefined for other mistakes. */
 function unquoted({ line, column }: TomlError, text: string, reason: string): string | undefined {
   if (!NO_VALUE.has(reason)) return undefined;
   const written = text.split('\n')[line - 1] ?? '';

@@ -1,4 +1,4 @@
-/** What a policy comes to on this kernel, without attaching anything. */
+/** Builds a policy's programs and has the verifier check them, without attaching anything. */
 import { type Feature, type MapSpec, possibleCpus, Program, verifierVisits } from '../ebpf/index.ts';
 import { compile, dump, type ProgramSpec, slots } from '../ebpf/language.ts';
 import { protection } from '../dataplane/pipeline.ts';
@@ -24,7 +24,7 @@ export interface CheckedProgram {
 export interface Stage {
   readonly name: string;
   readonly instructions: number;
-  /** How many of the verifier's steps were here; absent where nobody asked. */
+  /** How many of the verifier's steps were here; absent unless asked for. */
   readonly verified?: number;
 }
 

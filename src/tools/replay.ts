@@ -28,7 +28,7 @@ export interface Replayed {
 }
 
 const SMALLEST = 14;
-/** What a page holds beside the kernel's own (net/bpf/test_run.c). */
+/** Bytes of a page that a frame may use; the rest is the kernel's (net/bpf/test_run.c). */
 const LARGEST = 3520;
 /** The same secrets each time, so that a replay gives the same cookies. */
 const KEYS = {
@@ -106,7 +106,7 @@ export class Replay implements Disposable {
 
   #tokens({ limits }: Policy['services'][number]): Pick<Replayed, 'tokens'> {
     const [before, after] = [this.#words[2]!, this.#words[3]!];
-    // Whoever was asked has a cell ahead of the clock.
+    // A bucket that was asked has a cell ahead of the clock.
     if (!limits.source || after === 0) return {};
     const left = (ahead: number): number => tokensLeft(this.#policy, limits.source!, ahead);
     return { tokens: { before: left(before), after: left(after) } };

@@ -24,7 +24,7 @@ export interface Answer {
   /** `none` has no options, `mss` that one, `offer` those that the client offered. */
   readonly options: 'none' | 'mss' | 'offer';
   readonly mss: number;
-  /** Bits of `Present` of what is taken up. */
+  /** Bits of `Present` of the options in use. */
   readonly present: Int<32>;
   readonly tsval: Int<32>;
   /** The client's timestamp as it lies in memory. */

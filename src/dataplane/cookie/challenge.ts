@@ -39,7 +39,7 @@ import { Present, type SynOptions } from '../frame/syn-options.ts';
 /** How much later than now the mark of challenges is set, so that it is written once in a while and not per packet. */
 const MARK_STEP = 1_000_000_000n;
 
-/** Notes that a challenge was sent, for those who look for its answer. */
+/** Records that a challenge was sent, so that proofs are checked. */
 function markActivity($: XdpBuilder, maps: ActivityMaps, now: Int<64>): void {
   const activity = $.at(maps.activity, 0);
   $.if(activity.challengedUntil.lt(now.add(COOKIE_LIFE)), () => {

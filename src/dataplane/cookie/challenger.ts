@@ -13,7 +13,7 @@ export interface Stack {
   readonly windowScaling: boolean;
   readonly ecn: boolean;
   readonly mtu: number;
-  /** What it scales its own windows by. */
+  /** The host's own window scale. */
   readonly windowScale: number;
   /** Where this kernel's `struct sock` has the length of the accept queue and its limit: bytes; left out where that is not known. */
   readonly acceptQueue?: { readonly length: number; readonly limit: number };
@@ -55,7 +55,7 @@ export interface Challenger {
   readonly stack: Stack;
   /** Challenges listeners by `reset` that `assign` cannot serve; otherwise they are left to the limits. */
   readonly resetsOthers?: boolean;
-  /** Takes it that somebody listens everywhere, without looking: in a replay there is no host. */
+  /** Assumes a listener everywhere, without a look-up: a replay has no host. */
   readonly assumeListening?: boolean;
 }
 

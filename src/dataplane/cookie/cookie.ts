@@ -1,5 +1,5 @@
 /**
- * Cookies: what a SYN said, in a number that only its real sender can send back.
+ * Cookies: the properties of a SYN in a number that only its real sender can return.
  *
  *     with timestamps      ISN        32 bits of hash
  *                          TSval      01 | 6 bits zero | our scale 4 | MSS 14 | window scale 4 | SACK 1 | ECN 1
@@ -93,9 +93,9 @@ function hash<R>(
   return $.invoke(sipHash6, message).u32();
 }
 
-/** What a client said that a cookie has to carry. */
+/** The properties of a client's SYN that a cookie carries. */
 export interface Offer {
-  /** Bits of `Present`, of what is taken up. */
+  /** Bits of `Present` of the options in use. */
   readonly present: Int<32>;
   readonly mss: Int<32>;
   readonly windowScale: Int<32>;
@@ -213,7 +213,7 @@ export function resetCookie<R>($: Builder<R>, maps: KeyMaps, tuple: Tuple, slot:
   return hash($, maps, tuple, $.u32(0), slot, $.u32(RESET));
 }
 
-/** What a valid cookie says. `valid` is 0 for one that is not ours, not for this connection, or too old. */
+/** The contents of a cookie. `valid` is 0 for one that is not ours, not for this connection, or too old. */
 export interface Redeemed {
   readonly valid: Int<32>;
   readonly mss: Int<32>;

@@ -41,7 +41,7 @@ export function sipHash<R>(
   const rounds = (count: number): void => {
     for (let index = 0; index < count; index++) state = round(state);
   };
-  // The last word holds what is left of the message, which is nothing, and its length in the highest byte.
+  // The last word holds the rest of the message, here none, and its length in the highest byte.
   const length = $.u64(BigInt((message.length * 8) & 0xff) << 56n);
   for (const word of [...message, length]) {
     state = [state[0], state[1], state[2], state[3].xor(word)];

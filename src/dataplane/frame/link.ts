@@ -1,4 +1,4 @@
-/** What lies in front of the IP header. */
+/** The link layer in front of the IP header. */
 import { type Builder, type Condition, type Exited, type Int, type Packet, struct, u8 } from '../../ebpf/language.ts';
 import { ETH_P, Eth, Vlan } from '../../net/headers.ts';
 import type { LeaveWith } from './leave.ts';

@@ -1,4 +1,4 @@
-/** What a SYN's TCP options say. The commonest layouts are recognised by their first words; any other is walked, option by option. */
+/** Reads the TCP options of a SYN. The most common layouts are recognised by their first words; others are walked, option by option. */
 import {
   be16,
   be32,
@@ -72,7 +72,7 @@ export function parseSynOptions<R>(
     timestamp: $.let(zero()),
     echo: $.let(zero()),
     sound: $.let(zero().add(1)),
-    // Loaded anew: what is learned of `total` below would tell paths apart for the verifier.
+    // A load of its own: otherwise the verifier would tell paths apart by what it learns of `total` below.
     length: headerBytesOf(tcp).sub(Tcp.size),
   };
   const known = $.let($.u32(0));
@@ -165,7 +165,7 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], Walked, ($, p
             found.set({ at: at.add(1) });
           },
           () => {
-            // In a list that ends after an option's first byte, what follows is no length; it is found to reach too far, or not to.
+            // If the list ends after an option's first byte, the next byte is not a length; the check for the end covers this.
             const { head } = packet.peek(OptionHead).orExit(Walked.TRUNCATED);
             const size = head.host().u32().and(0xff);
             const end = at.add(size);

@@ -18,7 +18,7 @@ import { mapGroup } from '../maps.ts';
 import type { Clock } from '../state/clock.ts';
 import { REASON_NUMBERS } from './verdict.ts';
 
-/** What the program says of a SYN: who, for whom, when by its clock, what became of it, and how far its source's cell was ahead. */
+/** An event for one SYN: source, destination, time of the program's clock, reason, and how far the source's cell was ahead. */
 export const SynEvent = struct('syn_event', {
   time: u64,
   source: array(u64, 2),
@@ -58,7 +58,7 @@ export interface Told {
   readonly after: Int<32>;
 }
 
-/** Tells readers of a SYN, within a budget for each reason and CPU; nothing is done while nobody reads. */
+/** Emits an event for a SYN, within a budget for each reason and CPU; does nothing without readers. */
 export function emitEvent(
   $: XdpBuilder,
   { control, budgets, events }: EventMaps,

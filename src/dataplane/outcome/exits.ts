@@ -52,7 +52,7 @@ export class Exits {
   readonly #builder: XdpBuilder;
   readonly #maps: CounterMaps;
 
-  /** `outcome` writes down each frame's reason, for who replays frames one by one. */
+  /** `outcome` records each frame's reason, for replays frame by frame. */
   constructor($: XdpBuilder, maps: CounterMaps, dryRun: boolean, outcome: boolean) {
     this.#builder = $;
     this.#maps = maps;

@@ -7,7 +7,7 @@ export type { VerdictName } from './verdict.ts';
 type ReasonsOfStages = (typeof stages)[number]['reasons'];
 export type ReasonName = ReasonsOfStages extends infer R ? (R extends R ? keyof R & string : never) : never;
 
-/** One reason: its number in counters and events, the verdict it goes with, and what it means. */
+/** One reason: its number in counters and events, its verdict and its meaning. */
 export type Reason = AnyReason<ReasonName>;
 
 /** Orders reasons by number. @throws RangeError for a number that is taken, retired or out of range. */

@@ -1,5 +1,5 @@
 /**
- * What a reason is. Its number indexes counters, event budgets and events. Counters outlive an upgrade by their pins, so a number
+ * A reason. Its number indexes counters, event budgets and events. Counters outlive an upgrade by their pins, so a number
  * means the same reason for ever: a new reason takes the number after the highest that was ever taken, and the number of a reason
  * that goes is added to `RETIRED`. Gaps are allowed.
  */

@@ -21,7 +21,7 @@ import { AddressKey, addressKeyFor } from '../frame/address-key.ts';
 import { type ListCapacity, mapGroup } from '../maps.ts';
 import { stage } from '../stage.ts';
 
-/** What a list says of an address. An allowed address is allowed, whatever denies it. */
+/** The result of a list look-up. The allow list wins over the deny list. */
 export const Listed = enumOf('listed', { NO: 0, ALLOW: 1, DENY: 2 });
 /** Entries of a table from here on are numbers of blocks in the next one. */
 export const FIRST_BLOCK = 4;
@@ -46,7 +46,7 @@ function listMaps({ middle, leaf, networks6 }: ListCapacity) {
 
 export type ListMaps = ReturnType<typeof listMaps>;
 
-/** What they hold at first is nothing; user space fills them from the policy and its files. */
+/** Empty at first; user space fills them from the policy and its files. */
 const listGroup = mapGroup({
   specs: (given) => ({ lists: listMaps(given.lists) }),
   contents: ({ lists: maps }) => Object.values(maps).map((map) => ({ map, entries: [] })),

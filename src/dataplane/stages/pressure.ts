@@ -11,7 +11,7 @@ import { Mode } from '../state/service-policy.ts';
 import { Options } from './sanity.ts';
 import { Served } from './service.ts';
 
-/** How the SYN is to be challenged, whatever the limits say; 0 where it is not. */
+/** How the SYN is challenged before any limit is asked; 0 if it is not. */
 export const Pressed = handOver<Int<32>>('whether the SYN is challenged');
 
 export const pressure = stage({

@@ -1,4 +1,4 @@
-/** Checks of a SYN for what no real client sends; `policy/sanity.ts` says what each is. */
+/** Checks of a SYN for properties that no real client's has; `policy/sanity.ts` says what each is. */
 import type { Builder, Condition, Int } from '../../ebpf/language.ts';
 import { TCP_FLAG } from '../../net/headers.ts';
 import { isWholeSum } from '../../net/checksum.ts';

@@ -22,7 +22,7 @@ export const verified = stage({
   reads: ['services'],
   build($, { source }, context) {
     const { challenger, maps, policy, now } = context;
-    // Without challenges nobody can prove an address.
+    // Without challenges no address can be proved.
     if (!challenger) return;
     const bucket = context.take(Served).verified;
     const outcome = verifiedSource($, maps, source, bucket, tickShifts(policy.services).verified, now);

@@ -46,9 +46,9 @@ const SCALE_SHIFT = 4;
 const WINDOW_SHIFT = 8;
 const WINDOW_UNIT_SHIFT = 4;
 
-/** The window to offer, in bytes, of what was found. */
+/** The window to offer, in bytes, from the remembered bits. */
 export const windowOf = (found: Int<32>): Int<32> => found.shr(WINDOW_SHIFT).shl(WINDOW_UNIT_SHIFT);
-/** What windows are scaled by, of what was found. */
+/** The window scale, from the remembered bits. */
 export const windowScaleOf = (found: Int<32>): Int<32> => found.shr(SCALE_SHIFT).and(15);
 
 /** What Linux offers a first-time peer at most here: tcp_rmem's default less its overhead, a multiple of the MSS. */
@@ -142,7 +142,7 @@ function finderFor(stack: Stack, family: 4 | 6): Find {
   return known[family];
 }
 
-/** What there is to know of who listens. */
+/** The remembered properties of a listener. */
 function whatListens<R>($: Builder<R>, socket: Socket<R>, stack: Stack): Int<32> {
   const found = $.let($.u32(plainListener(stack)));
   if (stack.listener)

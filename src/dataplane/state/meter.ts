@@ -51,7 +51,7 @@ export type MeterMaps = ReturnType<typeof meterGroup.specs>;
 
 /** A bucket in the ticks of its meter. A price of zero is no limit. */
 export interface MeterBucket {
-  /** What a SYN costs. */
+  /** The price of a SYN. */
   readonly price: Int<32>;
   /** How far ahead of the clock the cell may be for a SYN to pass: the price of all tokens but one. */
   readonly credit: Int<32>;

@@ -65,7 +65,7 @@ export function inlined({ services }: Services): boolean {
   return services.reduce((sum, { ports, addresses }) => sum + ports.length + addresses.length, 0) <= INLINE_COMPARISONS;
 }
 
-/** Whether services differ in more than what they are for. */
+/** Whether services differ in more than addresses and ports. */
 export function differ({ services }: Services): boolean {
   const shape = ({ limits, challenge, form }: Policy['services'][number]): string =>
     JSON.stringify([limits, challenge, form], (_key, value: unknown) =>

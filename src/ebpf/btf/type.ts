@@ -1,5 +1,5 @@
 /**
- * Types of what lies in memory: one definition gives the kernel-side view, encode and decode in user space, sizes of map
+ * Types of memory: one definition gives the kernel-side view, encode and decode in user space, sizes of map
  * keys and values, and the BTF type. Layout is C's without padding: a field that is not naturally aligned is refused.
  */
 import { DslError } from '../errors.ts';
@@ -38,7 +38,7 @@ export interface ArrayOf<Element extends Type = Type> {
   readonly size: number;
 }
 
-/** Fields of the kernel's own, by the struct that they are: bytes, and what they are aligned to. */
+/** Fields that belong to the kernel, by their struct: size and alignment in bytes. */
 const OPAQUE = { bpf_spin_lock: { size: 4, alignment: 4 }, bpf_timer: { size: 16, alignment: 8 } } as const;
 
 export type OpaqueName = keyof typeof OPAQUE;

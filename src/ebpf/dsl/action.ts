@@ -5,7 +5,7 @@ import { watched } from './dropped-verdict.ts';
 import type { Emitter } from './emitter.ts';
 import { Int } from './int.ts';
 
-/** What a program can do with a packet, as one of the kernel's constants. Only `XDP` and `TC` have such. */
+/** A verdict of the kernel. Only `XDP` and `TC` have such values. */
 export class Action<Kind extends 'XDP' | 'TC' = 'XDP' | 'TC', Name extends string = string> {
   readonly kind: Kind;
   readonly name: Name;
@@ -37,7 +37,7 @@ export const XDP = watched('XDP', {
 /** What an XDP program returns: an action, or one that was computed. */
 export type XdpVerdict = XdpAction | Int<32>;
 
-/** What a traffic-control program can say of a packet (`TC_ACT_*`, linux/pkt_cls.h). */
+/** The verdicts of traffic control (`TC_ACT_*`, linux/pkt_cls.h). */
 export type TcAction = Action<'TC', 'UNSPEC' | 'OK' | 'SHOT' | 'REDIRECT'>;
 
 const tcAction = (name: TcAction['name'], code: number): TcAction => new Action('TC', name, code);
@@ -53,7 +53,7 @@ export const TC = watched('TC', {
 /** What a traffic-control program returns: an action, or one that was computed. */
 export type TcVerdict = TcAction | Int<32>;
 
-/** Leaves a program of this kind with a verdict. @throws DslError for what is none. */
+/** Leaves a program of this kind with a verdict. @throws DslError for any other value. */
 export function leaveWith(emitter: Emitter, kind: 'XDP' | 'TC', verdict: unknown): void {
   if (verdict instanceof Action && verdict.kind === kind) {
     emitter.exit(BigInt(verdict.code), `${kind === 'TC' ? 'TC_ACT' : kind}_${verdict.name}`);

@@ -5,7 +5,7 @@ import type { Emitter, Test } from './emitter.ts';
 import { Exited } from './exited.ts';
 import { Join } from './join.ts';
 
-/** A stretch of program: what it returns leaves with that value; nothing falls through. */
+/** A block of a program: it leaves with the value that it returns; without one it falls through. */
 export type Block<R> = () => R;
 
 /** Branches, and ways out with values of type `R`: of a program, a function or an inline. */
@@ -19,7 +19,7 @@ export class BuilderCore<R> {
     this.#leave = leave;
   }
 
-  /** Ends the current path with what a block returned, if it returned a value. */
+  /** Ends the current path with the value that a block returned, if it returned one. */
   finish(result: R | Exited | void): void {
     if (result === undefined) return;
     if (result instanceof Exited) {

@@ -33,14 +33,14 @@ export function buildFunction<R>(
   }
 }
 
-/** Ends a function with what its body returned, and looks for what was forgotten. */
+/** Ends a function with the result of its body, and refuses leftovers. */
 export function finishBody<R>(core: BuilderCore<R>, result: R | Exited, name: string): void {
   const { emitter } = core;
   if (result === undefined && emitter.reachable) {
     throw new DslError(`build ${name}: the body returned no verdict`, emitter.fn.site.location);
   }
   core.finish(result);
-  // What comes after the last exit is never reached and has no end of its own.
+  // A block after the last exit is unreachable and has no end of its own.
   emitter.fn.blocks = emitter.fn.blocks.filter((block) => block.end !== undefined);
   emitter.checkLeftovers();
   emitter.finish();

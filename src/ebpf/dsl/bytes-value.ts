@@ -59,7 +59,7 @@ export class BytesValue {
     return part.value;
   }
 
-  /** Writes the bytes, in pieces of what was read at once, as small as the place demands. */
+  /** Writes the bytes, in pieces no larger than those that were read, and as small as the place's alignment demands. */
   storeTo(memory: Memory): void {
     for (const { offset, size, value } of this.#parts) {
       const place = within(memory, offset, memory.name);

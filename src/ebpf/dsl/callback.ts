@@ -78,7 +78,7 @@ export function callbackAddress<R>(caller: Emitter, callback: Callback<R>): Oper
   return dst;
 }
 
-/** The code of a step. @throws DslError for what is none. */
+/** The code of a step. @throws DslError for any other value. */
 export function stepCode(step: LoopStep): bigint {
   if (step instanceof LoopStep) return BigInt(step.code);
   throw new DslError(

@@ -34,7 +34,7 @@ export class Condition {
     );
   }
 
-  /** What is tested; the condition counts as used. Part of the toolkit's inside. @throws DslError when used by another program. */
+  /** The test; the condition counts as used. Internal to the toolkit. @throws DslError when used by another program. */
   consume(by: Emitter = this.#emitter): Test {
     if (by !== this.#emitter) this.#emitter.refuseForeign();
     if (this.#pending) this.#emitter.used(this.#pending);
@@ -42,7 +42,7 @@ export class Condition {
   }
 }
 
-/** Joins two tests; what is known while building is settled here. */
+/** Joins two tests, and folds constants. */
 export function both(kind: 'and' | 'or', left: Test, right: Test): Test {
   const neutral = kind === 'and';
   if (left.kind === 'constant') return left.value === neutral ? right : left;

@@ -15,7 +15,7 @@ import { CallSite } from '../source-location.ts';
 import { foundRegister } from './map-of-maps.ts';
 import type { MapSpec } from './map.ts';
 
-/** What a condition tests, once its operands have been computed. */
+/** The test of a condition whose operands have been computed. */
 export type Test =
   | { readonly kind: 'constant'; readonly value: boolean }
   | {
@@ -49,7 +49,7 @@ export interface BranchState {
   enterLoop(): () => void;
 }
 
-/** What was made and must not be forgotten: a condition, a look-up. */
+/** A condition or look-up that the program has to use. */
 export interface Pending {
   readonly site: CallSite;
   readonly what: string;
@@ -168,7 +168,7 @@ export class Emitter {
     this.#terminate({ op: 'jump', to: to.id });
   }
 
-  /** Leaves the function; what is emitted after this is dropped. */
+  /** Leaves the function; operations emitted after this are dropped. */
   exit(value: Operand, note?: string): void {
     this.leaves++;
     this.#terminate({ op: 'exit', value, note });
@@ -195,14 +195,14 @@ export class Emitter {
     }
   }
 
-  /** Runs `body`, which must come to its end. @throws DslError with `reason` when it leaves what is around it. */
+  /** Runs `body`, which must run to its end. @throws DslError with `reason` when it leaves the block around it. */
   withoutLeaving(reason: string, body: () => void): void {
     const before = this.leaves;
     body();
     if (this.leaves !== before) throw new DslError(reason, new CallSite().location);
   }
 
-  /** Runs `body`, some of whose ways out end where it ends: those that `leaving` tells of do not count for what is around it. */
+  /** Runs `body`, some of whose exits lead to its own end: those that `leaving` reports do not count for the block around it. */
   leavable<T>(body: (leaving: () => void) => T): T {
     let own = 0;
     const result = body(() => {
@@ -274,7 +274,7 @@ export class Emitter {
     if (this.#suspended) this.refuseForeign(what, advice);
   }
 
-  /** @throws DslError: what one function made was used in another. */
+  /** @throws DslError: a value of one function was used in another. */
   refuseForeign(what = 'value', advice = 'pass it as a parameter of the func, or in the state of the callback'): never {
     throw new DslError(`use ${what}: it belongs to another program or function; ${advice}`, new CallSite().location);
   }
@@ -290,7 +290,7 @@ export class Emitter {
     }
   }
 
-  /** Registers what has to be used before the program ends. */
+  /** Registers something that has to be used before the program ends. */
   expectUse(what: string): Pending {
     const pending: Pending = { site: this.line(), what };
     this.#pending.add(pending);

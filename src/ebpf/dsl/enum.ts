@@ -57,7 +57,7 @@ export class EnumVariable<N extends string = string> extends EnumValue<N> {
     return this.#variable.value;
   }
 
-  /** What it is here; a later `set` does not change it. */
+  /** Its value at this place; a later `set` does not change it. */
   get value(): EnumValue<N> {
     return new EnumValue(this.enum, this.#variable.value);
   }

@@ -10,7 +10,7 @@ import type { MapSpec } from './map.ts';
 import { memoryAt } from './memory.ts';
 import { snapshot, type Snapshot } from './view.ts';
 
-/** What a callback gets of an entry of a map. The key was read; the value is the one in the map. */
+/** An entry of a map in a callback. The key is a copy; the value is the one in the map. */
 export interface Entry<K extends Type, V extends Type> {
   readonly key: Snapshot<K>;
   readonly value: MapValue<V>;

@@ -5,10 +5,10 @@ import { type MapValue, mapValue } from './map-value.ts';
 import type { MapSpec } from './map.ts';
 import { memoryAt } from './memory.ts';
 
-/** What a look-up gives: the view of a value, or a map. */
+/** The result of a look-up: the view of a value, or a map. */
 export type Found<V extends Type> = V extends MapOf<infer I> ? FoundMap<I> : MapValue<V>;
 
-/** What is behind the pointer that a look-up in `map` gave. */
+/** The value or map behind the pointer from a look-up in `map`. */
 export function foundIn<V extends Type>(emitter: Emitter, map: MapSpec<Type, V>, register: number): Found<V> {
   const inner = innerOf(map);
   if (!inner) return mapValue(memoryAt(emitter, register, map.name, map), map.value!) as Found<V>;

@@ -34,7 +34,7 @@ export function checkParameters(name: string, params: readonly unknown[]): void 
 /** Bytes of a result in the type that the kernel is told. */
 export const resultBytes = (kind: Kind): 4 | 8 => (kind === 64 ? 8 : 4);
 
-/** What is handed over for a parameter or a result. */
+/** The operand for a parameter or a result. */
 export const operandOf = (emitter: Emitter, kind: Kind, given: unknown): Operand =>
   operandFor(emitter, widthOf(kind), numberOf(given as AnyGiven));
 

@@ -16,7 +16,7 @@ import { addressRegister, memoryAt } from './memory.ts';
 import { Packet } from './packet.ts';
 import { isViewOf, memoryOf, type View, viewOf } from './view.ts';
 
-/** What a global function can take: a number, a member of an enum, memory that holds a struct, or the packet. */
+/** A parameter of a global function: a number, a member of an enum, memory that holds a struct, or the packet. */
 export type GlobalParameter = Kind | Struct | 'packet';
 
 type Inside<P, R> = P extends Kind ? ValueOf<P> : P extends Struct<infer F> ? View<F> : Packet<R>;
@@ -84,7 +84,7 @@ function argumentOf(emitter: Emitter, name: string, param: GlobalParameter, valu
   throw new DslError(`call ${name}: it takes a view of struct ${param.name}, and of no other`, new CallSite().location);
 }
 
-/** The verifier takes every pointer of a global function for one that may be null; nobody who calls it here gives such. */
+/** The verifier assumes that a pointer parameter of a global function may be null; callers here never pass null. */
 function refuseNull<R>(core: BuilderCore<R>, pointer: number): void {
   const { emitter } = core;
   const test = { kind: 'compare', compare: 'ne', width: 64, a: pointer, b: 0n } as const;

@@ -48,7 +48,7 @@ function argument(emitter: Emitter, kind: ArgumentKind, value: unknown): Operand
   }
 }
 
-/** What a function of the kernel can be given: numbers, the context, a socket, or memory by its view. */
+/** An argument of a kernel function: a number, the context, a socket, or memory by its view. */
 export type KernelArgument = ContextValue | SocketPointer | Int | number | object;
 
 export function emitKernelCall(emitter: Emitter, name: string, args: readonly KernelArgument[]): Int<32> {

@@ -13,7 +13,7 @@ export type Shape = Kind | { readonly [name: string]: Kind };
 /** The result of an inline of this shape. */
 export type Shaped<S extends Shape> = S extends Kind ? ValueOf<S> : { readonly [Name in keyof S]: ValueOf<S[Name]> };
 
-/** What a block of an inline of this shape may return. */
+/** A result that a block of an inline of this shape may return. */
 export type Given<S extends Shape> = S extends Kind ? GivenFor<S> : { readonly [Name in keyof S]: GivenFor<S[Name]> };
 
 /** Runs `body` with a core whose blocks come out behind it, with the value that they return. */

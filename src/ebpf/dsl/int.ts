@@ -223,7 +223,7 @@ export class Int<W extends Width = Width> extends Value {
     const [place, zero] = [emitter.vreg(), emitter.vreg()];
     emitter.useMap(ZERO);
     emitter.emit({ op: 'mapValue', dst: place, map: ZERO.name, offset: 0 });
-    // Loaded anew each time: copies of one load are linked, and what is learned of one is learned of all.
+    // A load of its own each time: the verifier links copies of one load, and learns about all of them together.
     const size = (width / 8) as ByteSize;
     emitter.emit({ op: 'load', size, dst: zero, from: { base: place, offset: 0 }, note: 'forget' });
     return new Int(emitter, width, zero).xor(this);
@@ -239,7 +239,7 @@ export class Int<W extends Width = Width> extends Value {
     ) as Network<never>;
   }
 
-  /** What is left of the verifier's knowledge after an operation that it does not follow. */
+  /** The maximum that the verifier still knows after an operation that it does not track. */
   #forgotten(): bigint {
     return this.width === 64 ? UNKNOWN : mask(32);
   }
@@ -276,7 +276,7 @@ export class Int<W extends Width = Width> extends Value {
     return new Int(emitter, width, dst);
   }
 
-  /** What is known while building, and cheaper forms of operations with a constant. */
+  /** Folds constants, and takes cheaper forms of operations with a constant. */
   #settle(alu: AluName, a: Operand, b: bigint): Int<W> | undefined {
     const { emitter, width } = this;
     const shifts = alu === 'lsh' || alu === 'rsh' || alu === 'arsh';

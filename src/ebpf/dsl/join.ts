@@ -4,7 +4,7 @@ import { CallSite } from '../source-location.ts';
 import type { Emitter } from './emitter.ts';
 import { Int, Network } from './int.ts';
 
-/** One path's end: what it brings, as it was there. */
+/** The end of one path: its values, and the states at that place. */
 interface End {
   readonly block: IrBlock;
   readonly values: readonly (Int | Network)[];
@@ -34,7 +34,7 @@ export class Join {
     return this.#ends.length > 0;
   }
 
-  /** Ends the current path here, if there is one; what is emitted next is dropped. */
+  /** Ends the current path here, if there is one; operations emitted next are dropped. */
   arrive(values: readonly (Int | Network)[]): void {
     const emitter = this.#emitter;
     if (this.#closed) {
@@ -65,7 +65,7 @@ export class Join {
     return joined.map((make) => make());
   }
 
-  /** The value at `index` of every end as one: what they agree on, or a register that each of them writes. */
+  /** The values at `index` of all ends as one: the operand that they agree on, or a register that each of them writes. */
   #joined(index: number): () => Int | Network {
     const emitter = this.#emitter;
     const ends = this.#ends;

@@ -22,7 +22,7 @@ export type AnyGiven = Int | number | bigint | EnumValue | EnumMember;
 export const isKind = (value: unknown): value is Kind => typeof value === 'number' || value instanceof EnumType;
 export const widthOf = (kind: Kind): Width => (typeof kind === 'number' ? kind : 32);
 
-/** The number of what was given. */
+/** The number of a given value. */
 export function numberOf(given: AnyGiven): Int | number | bigint {
   if (given instanceof EnumMember) return given.number;
   return given instanceof EnumValue ? given.u32() : given;

@@ -6,7 +6,7 @@ import type { Condition } from './condition.ts';
 import { Int, type IntVariable } from './int.ts';
 import { Exited } from './exited.ts';
 
-/** What a loop's body can do beside running to its end. */
+/** Exits of a loop's body. */
 export interface LoopControl {
   /** Ends the loop where the condition holds. */
   breakIf(condition: Condition): void;

@@ -1,4 +1,4 @@
-/** What a program does with maps: look-ups, writes, removals. */
+/** Access to maps by a program: look-ups, writes, removals. */
 import type { Type } from '../btf/type.ts';
 import { DslError } from '../errors.ts';
 import type { Operand } from '../ir/ir.ts';

@@ -11,7 +11,7 @@ const MAX_NAME = 15;
 /** Flags of BPF_MAP_CREATE that specs use (linux/bpf.h). */
 export const MapFlag = { NO_PREALLOC: 1, MMAPABLE: 1 << 10 } as const;
 
-/** What a map is to be, as plain data. `K` and `V` are the types of its keys and values. */
+/** The specification of a map, as plain data. `K` and `V` are the types of its keys and values. */
 export interface MapSpec<K extends Type = Type, V extends Type = Type, Kind extends MapKind = MapKind> {
   readonly name: string;
   readonly kind: Kind;
@@ -99,7 +99,7 @@ export function hashMap<K extends Type, V extends Type>(
   return spec({ name, kind: 'hash', key, value, maxEntries });
 }
 
-/** A hash that makes room by dropping what was least recently used. */
+/** A hash that evicts the least recently used entries. */
 export function lruHash<K extends Type, V extends Type>(
   name: string,
   { key, value, maxEntries }: MapOptions<K, V>,

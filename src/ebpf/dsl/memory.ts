@@ -20,20 +20,20 @@ export type ScalarValue<Name extends ScalarName> = Name extends `be${string}`
   ? Network<Extract<WidthOf<Name>, NetworkWidth>>
   : Int<WidthOf<Name>>;
 
-/** Who is told of the accesses to some memory: `offset` counts from its base. */
+/** An observer of accesses to memory: `offset` counts from its base. */
 export interface MemoryWatch {
   written(offset: number, size: number): void;
-  /** Read, or handed to somebody who may read it; without a place, anywhere. */
+  /** Memory was read, or handed to a helper or function that may read it; without arguments, all of it. */
   read(offset?: number, size?: number): void;
 }
 
-/** Memory that a view looks at, and what has to hold whenever it is used. */
+/** The memory of a view, and the check before each use. */
 export interface Memory {
   readonly emitter: Emitter;
   readonly address: Address;
   /** Where the base register points into the frame: the bytes that it is aligned to. */
   readonly frameAlignment?: number;
-  /** Told of each access at a place that is known, where somebody has to know what was written. */
+  /** Observes accesses at known offsets, where the toolkit has to know which bytes were written. */
   readonly watch?: MemoryWatch;
   /** The map whose value it is, or a part of it. */
   readonly map?: MapSpec;
@@ -43,7 +43,7 @@ export interface Memory {
   check(): void;
 }
 
-/** Memory that a register points to, usable as long as what is open here. */
+/** Memory that a register points to, usable while the current scope is open. */
 export function memoryAt(emitter: Emitter, base: number, name: string, map?: MapSpec): Memory {
   const { scope } = emitter;
   const check = (): void => {

@@ -37,7 +37,7 @@ export class XdpPacket<R = XdpVerdict> extends Packet<R> {
 
 /** The packet of a traffic-control program: a buffer of the kernel, of which the first part can be read. */
 export class TcPacket<R = TcVerdict> extends Packet<R> {
-  /** Bytes of the whole packet, also of what lies in fragments of the buffer. */
+  /** Bytes of the whole packet, with those in fragments of the buffer. */
   totalLength(): Int<32> {
     return this.metadata(LENGTH, 'len');
   }

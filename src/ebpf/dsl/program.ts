@@ -116,7 +116,7 @@ export function compileWith(cache: FunctionCache, { functions }: ProgramSpec): C
   return compileFunctions(functions, 'optimizing', cache);
 }
 
-/** Compiles a program to instructions; what was compiled once is not compiled again. */
+/** Compiles a program to instructions, once. */
 export function compile(spec: ProgramSpec, backend: Backend = 'optimizing'): CompiledCode {
   if (backend !== 'optimizing') return compileFunctions(spec.functions, backend);
   const known = compiled.get(spec) ?? compileFunctions(spec.functions, backend);

@@ -67,7 +67,7 @@ export class Ref<Name extends ScalarName = ScalarName> {
   exchange(value: ScalarValue<Name> | number | bigint): ScalarValue<Name> {
     return this.#atomic('xchg', value, true);
   }
-  /** Writes `value` where the place holds `expected`; gives what it held. */
+  /** Writes `value` if the place holds `expected`; gives the old value. */
   compareExchange(
     expected: ScalarValue<Name> | number | bigint,
     value: ScalarValue<Name> | number | bigint,

@@ -86,7 +86,7 @@ export class Socket<R> extends Reference {
     return this.#as('skc_to_tcp_sock', 'asTcp');
   }
 
-  /** The same socket as what is left of a connection in TIME-WAIT, if it is that. Linux 5.9. */
+  /** The same socket as a connection in TIME-WAIT, if it is one. Linux 5.9. */
   asTimeWait(): Maybe<TcpSocket, R> {
     return this.#as('skc_to_tcp_timewait_sock', 'asTimeWait');
   }

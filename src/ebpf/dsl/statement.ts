@@ -1,6 +1,6 @@
 /** What source text does with a value, as far as a look around it can tell for sure. */
 
-/** `dropped`: it is a statement of its own. `returned`: it is what a function returns. `used`: anything else, and what is not clear. */
+/** `dropped`: a statement of its own. `returned`: the operand of a return. `used`: anything else, and unclear cases. */
 export type Role = 'dropped' | 'returned' | 'used';
 
 const NAME = /[\w$.]/;

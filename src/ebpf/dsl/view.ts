@@ -46,7 +46,7 @@ export type Writable<T extends Type> =
         ? { readonly [K in keyof F as F[K] extends Opaque ? never : K]?: Writable<F[K]> }
         : never;
 
-/** What was read of a type, all of it at one time. */
+/** The values of a type that were read at one time. */
 export type Snapshot<T extends Type> =
   T extends ArrayOf<infer Element>
     ? readonly Snapshot<Element>[]
@@ -70,7 +70,7 @@ export type View<F extends Readonly<Record<string, Type>>> = {
   readonly [K in keyof F as F[K] extends Opaque ? never : K]: ValueOf<F[K]>;
 } & ViewWith<OpaqueNames<F>> & {
     set(values: Writable<Struct<F>>): void;
-    /** All fields as they are now: what is written later does not show. What nobody uses costs nothing. */
+    /** A snapshot of all fields: later writes do not change it. Unused fields cost nothing. */
     read(): Snapshot<Struct<F>>;
     ref<K extends keyof F>(field: K): F[K] extends Scalar<infer Name> ? Ref<Name> : never;
   };
@@ -128,7 +128,7 @@ export class Elements<Element extends Type = Type> {
   }
 }
 
-/** Reads a value, or gives the view of what has parts. */
+/** Reads a scalar or bytes; of a struct or an array gives the view. */
 export function readType(memory: Memory, type: Type): unknown {
   switch (type.kind) {
     case 'scalar':
@@ -189,7 +189,7 @@ export function writeType(memory: Memory, type: Type, value: unknown): void {
   }
 }
 
-/** What a value for a struct brings, by field: a view has its fields as getters. @throws DslError for a view of another struct that lacks some. */
+/** The parts of a value for a struct, by field: a view has its fields as getters. @throws DslError for a view of another struct that lacks some. */
 function partsOf(type: Struct, value: object): [string, unknown][] {
   if (!isView(value)) return Object.entries(value);
   const given = structOf(value);
@@ -218,7 +218,7 @@ export function memoryOf(view: object): Memory {
 
 const STRUCT = Symbol('struct');
 
-/** The type of what a view looks at. */
+/** The struct that a view shows. */
 export function structOf(view: object): Struct {
   return (view as { [STRUCT]: Struct })[STRUCT];
 }

@@ -9,10 +9,10 @@ import { Join } from './join.ts';
 
 type Leaf = Int | Network | EnumValue | EnumMember;
 
-/** What a block of `$.when` can give. */
+/** A result of a block of `$.when`. */
 export type Choosable = Leaf | { readonly [name: string]: Choosable };
 
-/** The same as a value: of a variable, what it is where the block ends. */
+/** The same as a value: of a variable, the value that it has at the end of the block. */
 export type Chosen<T> =
   T extends Int<infer W extends Width>
     ? Int<W>
@@ -33,7 +33,7 @@ const isLeaf = (value: Choosable): value is Leaf => value instanceof Int || valu
 const isEnum = (value: Choosable): value is EnumValue | EnumMember =>
   value instanceof EnumValue || value instanceof EnumMember;
 
-/** Emits both blocks, of which one runs, and gives what it brings. */
+/** Emits both blocks, of which one runs, and gives its result. */
 export function emitWhen<R>(
   core: BuilderCore<R>,
   test: Test,
@@ -55,7 +55,7 @@ export function emitWhen<R>(
   };
   core.either(test, arriving(then), arriving(otherwise));
   const numbers = join.close();
-  // Where both blocks left there is no value, and no path to use one.
+  // If both blocks left, there is no value, and no path could use one.
   if (!shape) return new Int(core.emitter, 32, 0n);
   const unreached = numbersOf(core.emitter, shape).map((number) => new Int(core.emitter, number.width, 0n));
   return rebuilt(shape, (join.reached ? numbers : unreached).values());

@@ -41,7 +41,7 @@ function markGiven(type: Type, value: unknown, at: number, given: Set<number>): 
   for (let offset = 0; offset < type.size; offset++) given.add(at + offset);
 }
 
-/** Fills with zeros what a value leaves out. */
+/** Fills the bytes with zeros that a value leaves out. */
 export function zeroTheRest(memory: Memory, type: Type, value: unknown): void {
   const given = new Set<number>();
   markGiven(type, value, 0, given);

@@ -71,7 +71,7 @@ function countRegisters(blocks: readonly Scanned[], nextVReg: number): number {
   return count;
 }
 
-/** A graph whose nodes are numbered by what is alive at all: r0-r9 keep their numbers, the others follow from FIRST_VREG on. */
+/** A graph whose nodes are the live registers: r0-r9 keep their numbers, the others follow from FIRST_VREG on. */
 interface NumberedGraph {
   readonly graph: InterferenceGraph;
   /** The register of each number. */

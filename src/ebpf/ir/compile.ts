@@ -48,7 +48,7 @@ function optimize(fn: IrFunction): void {
 
 let everyPass = false;
 
-/** From here on what the passes leave is verified as well, not only what they are given: for tests. */
+/** From here on the results of the passes are verified too, not only their input: for tests. */
 export function verifyEveryPass(): void {
   everyPass = true;
 }

@@ -2,7 +2,7 @@ import { foldBranch, foldOp } from './fold.ts';
 import { type IrFunction, mapUses, type Op, opDef, type Operand } from './ir.ts';
 
 /**
- * Replaces reads of a copy by what was copied: anywhere for temporaries (one definition each, which dominates every use
+ * Replaces reads of a copy by reads of its source: anywhere for temporaries (one definition each, which dominates every use
  * because the DSL is structured), and within a block for variables until either side is written again.
  */
 export function propagateCopies(fn: IrFunction): void {
@@ -27,7 +27,7 @@ export function propagateCopies(fn: IrFunction): void {
 
   for (const block of fn.blocks) {
     const here = new Map<number, Operand>();
-    /** Who is a copy of a register here, or was. */
+    /** The registers that are copies of a register here, or were. */
     const copiesOf = new Map<number, number[]>();
     const resolve = (operand: Operand): Operand => {
       let value = operand;

@@ -1,13 +1,13 @@
 import { eachUse, type IrFunction, isPure, type Op, opDef, successors } from './ir.ts';
 import { liveOut, Summary } from './liveness.ts';
 
-/** Removes operations whose result nobody reads and that have no other effect. Returns whether any went. */
+/** Removes operations without an effect whose result is not read. Returns whether it removed any. */
 export function removeDeadCode(fn: IrFunction): boolean {
   const unneeded = removeUnneeded(fn);
   return removeUnread(fn) || unneeded;
 }
 
-/** Removes what no effect and no decision comes to need, however long the chain of values is. */
+/** Removes values that no effect and no decision needs, along chains of any length. */
 function removeUnneeded(fn: IrFunction): boolean {
   /** By register. */
   const makers: (Op[] | undefined)[] = Array.from({ length: fn.nextVReg });
@@ -42,7 +42,7 @@ function removeUnneeded(fn: IrFunction): boolean {
   return removed;
 }
 
-/** Removes what is written again before it is read. */
+/** Removes writes that are overwritten before they are read. */
 function removeUnread(fn: IrFunction): boolean {
   const summary = new Summary(fn.nextVReg);
   const live = liveOut(

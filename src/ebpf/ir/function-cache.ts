@@ -20,7 +20,7 @@ interface Entry {
   readonly fixed: readonly (readonly [number: number, value: bigint])[];
 }
 
-/** What is looked up: all but the replaceable constants as text, and those. */
+/** The key of a look-up: everything but the replaceable constants as text, and those constants. */
 interface Shape {
   readonly text: string;
   readonly constants: readonly bigint[];
@@ -34,7 +34,7 @@ const MAX_ENTRIES = 8;
 const ORDERS = new Set(['gt', 'ge', 'lt', 'le', 'sgt', 'sge', 'slt', 'sle']);
 const SUMS = new Set(['add', 'sub', 'mul']);
 
-/** Whether `b` is of those that the compiler treats alike: an immediate without a sign that is no neutral element. */
+/** Whether the compiler treats `b` like other constants: a positive immediate that is not a neutral element. */
 function isReplaceable(op: Op | Terminator): op is (Op & { op: 'alu' }) | (Terminator & { op: 'branch' }) {
   if (!(op.op === 'branch' ? ORDERS.has(op.compare) : op.op === 'alu' && SUMS.has(op.alu))) return false;
   const { a, b } = op as Op & { op: 'alu' };
@@ -103,7 +103,7 @@ export class FunctionCache {
     return this.#known.size === 0;
   }
 
-  /** A function's code as it was compiled before, or by `compile` now. Source lines are those of the first time, and what has none is not compiled. */
+  /** A function's code as it was compiled before, or by `compile` now. Source lines are those of the first time; a function without any is not compiled. */
   compiled(fn: IrFunction, compile: (fn: IrFunction) => FunctionCode): FunctionCode {
     const { text, constants } = shapeOf(fn);
     const entries = this.#known.get(text) ?? [];

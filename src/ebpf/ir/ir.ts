@@ -20,7 +20,7 @@ export interface Address {
   readonly offset: number;
 }
 
-/** A constant that is another one where the function is used again; fixed once a pass has looked at what it is. */
+/** A constant that may differ when the function is used again; fixed once a pass has looked at its value. */
 export interface Replaceable {
   readonly number: number;
   fixed: boolean;
@@ -153,7 +153,7 @@ export function opDef(op: Op): VReg | undefined {
   return 'dst' in op ? op.dst : undefined;
 }
 
-/** Whether an operation may go when nobody reads its result. */
+/** Whether an operation can be removed if its result is not read. */
 export function isPure(op: Op): boolean {
   return !(op.op === 'store' || op.op === 'atomic' || op.op === 'call' || op.op === 'kernelCall' || op.op === 'invoke');
 }

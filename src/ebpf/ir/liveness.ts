@@ -1,4 +1,4 @@
-/** A node of a control-flow graph, as far as liveness is concerned: what it reads before writing, and what it writes. */
+/** A node of a control-flow graph, as liveness sees it: the registers that it reads before writing them, and those that it writes. */
 export interface LivenessNode {
   readonly id: number;
   readonly uses: readonly number[];

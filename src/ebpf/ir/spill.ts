@@ -11,9 +11,9 @@ export interface SpillRequest {
   readonly spilled: ReadonlySet<number>;
   /** Pairs of registers that are alive at once, one after the other. */
   readonly edges: readonly number[];
-  /** Registers that must not be spilled; what this one makes for single instructions joins them. */
+  /** Registers that must not be spilled; this pass adds those that it makes for single instructions. */
   readonly unspillable: Set<number>;
-  /** Registers that only hold what was loaded from the frame; those that this one makes join them. */
+  /** Registers that only hold values loaded from the frame; this pass adds its own. */
   readonly loaded: Set<number>;
 }
 

@@ -30,7 +30,7 @@ class Verifier {
   readonly #fn: IrFunction;
   readonly #parameters: ParametersOf;
   readonly #blocks = new Map<number, Block>();
-  /** What a register holds where only one kind of operation writes it. */
+  /** The kind of value in a register that only one kind of operation writes. */
   readonly #pointers = new Map<VReg, 'map' | 'function' | 'memory'>();
 
   constructor(fn: IrFunction, parameters: ParametersOf) {
@@ -206,7 +206,7 @@ class Verifier {
       }
       adds.set(block, bits);
     }
-    // What was read and not written counts as written behind the read: the read itself is refused below.
+    // A register that is read before any write counts as written after that read: the read itself is refused below.
     for (let changed = true; changed;) {
       changed = false;
       for (const block of reached) {

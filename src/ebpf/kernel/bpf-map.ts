@@ -65,7 +65,7 @@ function readMapInfo(fd: number, what: string): MapInfo {
   };
 }
 
-/** What is pinned at a path, of whatever shape. */
+/** The shape of the map that is pinned at a path. */
 export function pinnedMapInfo(path: string): MapInfo {
   using descriptor = openPinned(path, 'map');
   return readMapInfo(descriptor.fd, `map ${path}`);

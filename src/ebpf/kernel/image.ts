@@ -1,4 +1,4 @@
-/** A compiled program as plain data that can be kept: instructions with what is filled in when it is loaded, and what the kernel wants beside them. */
+/** A compiled program as plain data that can be stored: instructions, the relocations that loading fills in, and BTF. */
 import { encode, slotOffsets } from '../asm/encode.ts';
 import { type ProgramInfo, programInfo } from '../btf/program-info.ts';
 import type { MapSpec } from '../dsl/map.ts';
@@ -77,7 +77,7 @@ export function formatImage(image: ProgramImage): string {
   });
 }
 
-/** Reads what `formatImage` wrote. What it reads must be trusted to be that: nothing but its form is not checked. */
+/** Reads the text that `formatImage` wrote. The text must be trusted: only its JSON syntax is checked. */
 export function parseImage(text: string): ProgramImage {
   const { binary, ...rest } = JSON.parse(text) as Omit<ProgramImage, 'insns' | 'info'> & {
     readonly binary: Record<'insns' | 'btf' | 'functions' | 'lines', string>;

@@ -132,12 +132,12 @@ function recordAt(wanted: number): number | undefined {
 /** Numbers of kernel functions by name and offsets of fields by `struct.member`, null where there is none. They hold until the next boot. */
 export type KernelFunctions = Readonly<Record<string, number | null>>;
 
-/** What was looked for so far. */
+/** The look-ups so far. */
 export function knownKernelFunctions(): KernelFunctions {
   return Object.fromEntries([...known].map(([name, id]) => [name, id ?? null]));
 }
 
-/** Takes over what was found since this boot: reading the kernel's type information takes tens of milliseconds. */
+/** Takes over the numbers found since this boot: reading the kernel's type information takes tens of milliseconds. */
 export function learnKernelFunctions(functions: KernelFunctions): void {
   for (const [name, id] of Object.entries(functions)) known.set(name, id ?? undefined);
 }

@@ -25,7 +25,7 @@ export interface Prepared {
   readonly insns: Buffer;
   /** All maps by name. */
   readonly maps: ReadonlyMap<string, AnyMap>;
-  /** Those that were made for it; whoever prepares disposes of them. */
+  /** Those that were made for it; the caller disposes of them. */
   readonly made: readonly BpfMap[];
 }
 
@@ -127,7 +127,7 @@ function refuseInterrupted(what: string, { errno }: { readonly errno: string }):
 /** Verifier logs grow with the program; the last attempt has the largest buffer that every supported kernel takes. */
 const LOG_SIZES = [1 << 20, 1 << 24];
 
-/** Loads what was prepared. @throws VerifierError, SyscallError, UnsupportedError. */
+/** Loads prepared instructions. @throws VerifierError, SyscallError, UnsupportedError. */
 export function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: Buffer): Descriptor {
   const what = `load program ${spec.name}`;
   const info = programInfo(code);

@@ -12,7 +12,7 @@ export interface ProgramHandle {
   readonly name: string;
 }
 
-/** What a look-up gives: a value, or one for each possible CPU; of a program array the program's id, of a map of maps the map's. */
+/** The result of a look-up: a value, or one for each possible CPU; the id of a program or map in a program array or a map of maps. */
 export type Stored<V extends Type, Kind extends MapKind> = Kind extends PerCpuKind ? readonly Infer<V>[] : Infer<V>;
 
 /** A map in the kernel, as an element of a map of maps. */
@@ -21,7 +21,7 @@ export interface MapHandle<I extends InnerSpec = InnerSpec> {
   readonly spec: I;
 }
 
-/** What an update takes: as `Stored`; for a program array the program, for a map of maps the map. */
+/** The value for an update: as `Stored`; a program for a program array, a map for a map of maps. */
 export type Storable<V extends Type, Kind extends MapKind> = Kind extends 'program array'
   ? ProgramHandle
   : V extends MapOf<infer I>
@@ -84,7 +84,7 @@ export function elementOf(map: Pick<MapSpec, 'name' | 'kind' | 'value'>, given: 
   throw new DslError(`update ${name}: ${aKind(kind)} takes a Program`, new CallSite().location);
 }
 
-/** @throws DslError for what is no map, or one of another shape than the others (bpf_map_meta_equal, kernel/bpf/map_in_map.c). */
+/** @throws DslError for a value that is no map, and for a map of another shape than the others (bpf_map_meta_equal, kernel/bpf/map_in_map.c). */
 function innerMap({ name, kind }: Pick<MapSpec, 'name' | 'kind'>, inner: InnerSpec, given: unknown): MapHandle {
   const refuse = (why: string): never => {
     throw new DslError(

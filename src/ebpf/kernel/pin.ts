@@ -42,7 +42,7 @@ function kindOf(descriptor: Descriptor): Pinned | undefined {
   return kind === 'prog' ? 'program' : (kind as Pinned | undefined);
 }
 
-/** Opens what is pinned at a path. @throws SyscallError; DslError where it is something else. */
+/** Opens the pinned object at a path. @throws SyscallError; DslError for an object of another kind. */
 export function openPinned(path: string, what: Pinned): Descriptor {
   const name = cString(path);
   const doing = `open pinned ${what} ${path}`;

@@ -211,7 +211,7 @@ export function requireTypeFor(link: LinkClass, program: Program): void {
   throw new DslError(`attach program ${program.name} by ${link}: it is ${what}`, new CallSite().location);
 }
 
-/** Lets the kernel count runs of all programs and their time until disposed of, which costs about 25 ns a run. */
+/** Makes the kernel count the runs of all programs and their time, until disposed of; this costs about 25 ns a run. */
 export function enableRunStatistics(): Descriptor {
   return openCommand('ENABLE_STATS', attribute(attr.id, { id: 0 }), 'enable run statistics');
 }

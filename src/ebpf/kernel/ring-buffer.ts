@@ -79,7 +79,7 @@ export class RingBuffer implements Disposable {
   }
 
   /**
-   * Hands over what is there, at most `limit` records, and gives the room back to the kernel. Returns how many. A handler may close
+   * Hands over the unread records, at most `limit`, and gives their room back to the kernel. Returns how many. A handler may close
    * the ring, which ends the batch.
    */
   drain(handle: RecordHandler, limit = Infinity): number {
@@ -132,7 +132,7 @@ export class RingBuffer implements Disposable {
     }
   }
 
-  /** Lets `batches` end once it has handed over what is there: nobody writes any more. */
+  /** Ends `batches` after the records that are there now: nothing is written any more. */
   finish(): void {
     this.#finished = true;
     this.#wake?.();
@@ -147,7 +147,7 @@ export class RingBuffer implements Disposable {
     this.#dataPages[Symbol.dispose]();
   }
 
-  /** Memory that is no longer mapped would end the process. */
+  /** An access to memory that is no longer mapped would end the process. */
   #checkOpen(): void {
     if (this.#closed)
       throw new Error(

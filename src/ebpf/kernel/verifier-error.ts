@@ -5,7 +5,7 @@ import { codeFrame, isAuthorsFrame, type SourceLocation } from '../source-locati
 
 /**
  * A program that the kernel refused: the reason, and the TypeScript line that emitted the instruction. Printed, it shows these; the
- * verifier's log fills pages, and is shown to who reads `log`.
+ * verifier's log fills pages; `log` has it.
  */
 export class VerifierError extends SeawallError {
   readonly code = 'VERIFIER';
@@ -24,7 +24,7 @@ export class VerifierError extends SeawallError {
     this.#location = location;
     this.#log = log;
     this.stack = shortStack(this);
-    // Node prints the cause of an error that nobody catches, whatever the error says of how to print it.
+    // Node prints the cause of an uncaught error, whatever its inspect method prints.
     if (this.cause instanceof Error) this.cause.stack = String(this.cause);
   }
 

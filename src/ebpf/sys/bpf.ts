@@ -38,7 +38,7 @@ export function tryCommand(command: CommandName, attributes: Buffer): Result {
   return BROKEN_OFF_BY_SIGNALS.has(command) ? withSignalsBlocked(run) : run();
 }
 
-/** Runs a command. @throws SyscallError that says what was being done. */
+/** Runs a command. @throws SyscallError that names the action `what`. */
 export function command(name: CommandName, attributes: Buffer, what: string): number {
   const result = tryCommand(name, attributes);
   if (!result.ok) throw commandError(name, what, result.errno);

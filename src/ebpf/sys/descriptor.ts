@@ -3,12 +3,12 @@ import { close } from './libc.ts';
 const openDescriptors = new Map<Descriptor, string>();
 let traced = false;
 
-/** From now on each descriptor remembers who opened it. For tests: formatting stacks is expensive. */
+/** From now on each descriptor remembers the stack that opened it. For tests: formatting stacks is expensive. */
 export function traceDescriptors(): void {
   traced = true;
 }
 
-/** What is open and, where descriptors are traced, the stack that opened it. */
+/** The open descriptors and, where they are traced, the stacks that opened them. */
 export function leakedDescriptors(): string[] {
   return [...openDescriptors].map(
     ([descriptor, stack]) => `descriptor ${String(descriptor.fd)} (${descriptor.what})\n${stack}`,

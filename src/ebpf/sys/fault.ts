@@ -1,4 +1,4 @@
-/** For tests alone: lets calls into the kernel fail before they are made, so that whoever makes them can be shown to clean up. */
+/** For tests only: makes calls into the kernel fail before they are made, to show that their callers clean up. */
 
 /** Is told which call is about to be made; the errno that it is to fail with, or undefined to let it through. */
 export type Fault = (call: string) => string | undefined;

@@ -183,7 +183,7 @@ export function canWrite(fd: number): boolean {
   return (pollFunction(descriptor, 1, 0) as number) !== 0;
 }
 
-/** Locks the file of a descriptor for this process alone, until it is closed (flock(2)); false where somebody else has it. */
+/** Locks the file of a descriptor for this process alone, until it is closed (flock(2)); false if another process holds the lock. */
 export function lockFile(fd: number): boolean {
   const LOCK_EX_NB = 2 | 4;
   return (flockFunction(fd, LOCK_EX_NB) as number) === 0;

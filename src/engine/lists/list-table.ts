@@ -52,7 +52,7 @@ const rootsOf = (network: number): { first: number; count: number } => {
 /** The first half of a network's first address. */
 export const firstRoot = (network: number): number => rootsOf(network).first;
 
-/** Whatever the tables say of these halves of addresses may change with these networks. */
+/** The halves of addresses whose tables may change with these networks. */
 export function touchedRoots(networks: readonly number[]): Set<number> {
   const touched = new Set<number>();
   for (const network of networks) {
@@ -198,7 +198,7 @@ export class ListTable {
     if (!allow?.size && !deny?.size) return base;
     const block = this.#middle.take();
     this.#memory.middle.fill(base, block * MIDDLE, (block + 1) * MIDDLE);
-    // The shorter ones first: what they cover needs no block.
+    // The shorter ones first: networks inside them need no block.
     const paint = (set: ReadonlySet<number> | undefined, value: number): void => {
       if (!set) return;
       const networks = [...set];

@@ -76,7 +76,7 @@ export class LiveLists implements Disposable {
     }
   }
 
-  /** Whether there is room to bring other lists into force in place: what is new is made beside what it replaces. */
+  /** Whether there is room to replace the lists in place: new blocks are made beside the old ones. */
   fits(lists: SourceLists): boolean {
     const { allow, deny } = this.#changes(lists, ({ v4 }) => v4);
     const changed = touchedRoots([...allow.add, ...allow.remove, ...deny.add, ...deny.remove]);
@@ -92,7 +92,7 @@ export class LiveLists implements Disposable {
 
   /**
    * Brings other lists into force, touching only what differs. Ask `fits` first.
-   * @throws what the kernel refused; the lists are what they were then.
+   * @throws the kernel's error; the lists are unchanged then.
    */
   replace(lists: SourceLists): void {
     this.#apply(
@@ -161,7 +161,7 @@ export class LiveLists implements Disposable {
 
 type Changes<T> = Partial<Record<'allow' | 'deny', { readonly add?: readonly T[]; readonly remove?: readonly T[] }>>;
 
-/** What takes changes back, where none of them repeats what was so. */
+/** The reverse of changes, if none of them repeats an existing entry. */
 function reversed<T>(changes: Changes<T>): Changes<T> {
   const entries = Object.entries(changes).map(
     ([action, { add = [], remove = [] }]) => [action, { add: remove, remove: add }] as const,
