@@ -39,7 +39,7 @@ function kindOf(path: string): 'directory' | 'other' | undefined {
 }
 
 /** A complete set of pins that an earlier process, or this one, left. */
-class PinnedSet {
+export class PinnedSet {
   readonly directory: string;
   readonly state: Partial<PinnedState>;
 
