@@ -93,8 +93,8 @@ const BURST = 32;
 const HASTE = 4 / 3;
 
 /**
- * Sends at most `rate` a second until the deadline in the map. After a pause it does not burst: the ring between two veth interfaces has 256
- * slots, and what overflows it tells nothing of the receiver.
+ * Sends at most `rate` frames a second until the deadline in the map. It does not burst after a pause: the ring between two veth interfaces has 256
+ * slots, and frames that overflow it do not test the receiver.
  */
 export function floodProgram(template: Buffer, sources: FloodSources, rate: number): ProgramSpec {
   const family = template.readUInt16BE(Eth.offsets.proto) === ETH_P.IP ? 4 : 6;
@@ -153,8 +153,8 @@ export function floodProgram(template: Buffer, sources: FloodSources, rate: numb
 }
 
 /**
- * Runs on the client's interface as long as the lab stands: lets through what belongs to the lab, drops what the server answers to
- * forged addresses. A veth interface delivers what its peer sends by XDP_TX only where it runs a program itself.
+ * Runs on the client's interface as long as the lab stands. It passes the lab's own traffic and drops the server's answers to forged addresses. A
+ * veth interface delivers frames that its peer sends by XDP_TX only while it has a program itself.
  */
 export const clientSide: ProgramSpec = xdp('lab_client', ($, packet) => {
   const eth = packet.take(Eth).orExit(XDP.PASS);

@@ -73,9 +73,7 @@ async function run(options: DemoCommandOptions): Promise<void> {
 
 export function demoCommand(): Command {
   return new Command('demo')
-    .description(
-      'flood a real HTTP server in a lab, first unprotected and then protected, and see how its clients fare',
-    )
+    .description('flood a real HTTP server in a lab, first unprotected and then protected, and count its clients')
     .option('--seconds <seconds>', 'how long each of the three phases lasts', '8')
     .option('--rate <pps>', 'SYNs a second', '500000')
     .option('--sources <which>', 'forged source addresses: one, a number, or random', 'one')

@@ -112,7 +112,7 @@ function floodCommand(options: FloodCommandOptions): void {
 
 export function labCommand(): Command {
   const lab = new Command('lab')
-    .description('a network of namespaces on this machine to try things in: a client and a server')
+    .description('a client and a server in network namespaces of this machine, for trials')
     .enablePositionalOptions();
   lab
     .command('up')

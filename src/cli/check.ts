@@ -53,10 +53,10 @@ function check(file: string, options: CheckOptions): void {
 
 export function checkCommand(): Command {
   return new Command('check')
-    .description('read a policy, build its program and let the verifier judge it, without attaching anything')
+    .description('read a policy, build its programs and have the kernel verify them, without attaching anything')
     .argument('<file>', 'the policy, in TOML')
     .option('--asm', 'print the instructions too')
-    .option('--verifier', 'show the steps of the verifier by stage too, which takes it half a minute')
+    .option('--verifier', "also show the verifier's steps by stage, which takes half a minute")
     .option('--allow-lock-out', 'accept a policy even if it cuts off management addresses or your SSH session')
     .option('--json', 'print the result as JSON')
     .action(check);

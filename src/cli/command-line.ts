@@ -8,6 +8,14 @@ import { version } from './version.ts';
 
 const LONGEST = 8000;
 
+/** What it is, what it needs, how to start, see and undo it. */
+const FIRST_SCREEN = `Protects Linux hosts and routers from TCP SYN floods by an XDP program that it generates from a policy.
+Needs Linux 5.15 or later, and root.
+
+  start  seawall run -i eth0                  with --dry-run nothing is dropped
+  see    seawall run -i eth0 --log verdicts   a line for each SYN
+  undo   Ctrl-C, or seawall detach -i eth0    after a kill -9`;
+
 /** The verbs that the lab brings where it is shipped; nothing else of this program knows of it. */
 async function labVerbs(): Promise<Command[]> {
   const file = new URL('../../lab/cli/verbs.js', import.meta.url);
@@ -77,7 +85,7 @@ function strict(command: Command): Command {
 /** Imports the verb that the arguments name. The returned function runs it, reports every error and never rejects. */
 export async function load(): Promise<() => Promise<void>> {
   const seawall = new Command('seawall')
-    .description('Protects Linux hosts and routers from TCP SYN floods, with XDP programs that it generates.')
+    .description(FIRST_SCREEN)
     .version(version())
     .enablePositionalOptions()
     .addHelpText('after', exitStatusHelp);

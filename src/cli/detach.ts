@@ -56,7 +56,7 @@ function detach({ interface: name }: { readonly interface?: string }): void {
 
 export function detachCommand(): Command {
   return new Command('detach')
-    .description('take down what a killed `seawall run` left in force on an interface')
-    .option('-i, --interface <name>', 'the interface; without it, what is pinned is listed')
+    .description('take down the protection that a killed `seawall run` left; without -i, list what is pinned')
+    .option('-i, --interface <name>', 'the interface')
     .action(detach);
 }

@@ -18,7 +18,7 @@ export const ExitStatus = {
 
 export const exitStatusHelp = `
 Exit status: 0 done, 1 unexpected error, 2 wrong option, 3 not permitted (run as root), 4 the system refused,
-5 this kernel lacks a feature, 6 the program was refused, 141 nobody reads the output any more.`;
+5 this kernel lacks a feature, 6 the program was refused, 141 the reader of the output went away.`;
 
 /** A mistake in how the command was called. */
 export class UsageError extends Error {}

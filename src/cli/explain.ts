@@ -77,7 +77,7 @@ function text({ n, verdict, reason, description, stages: shown }: Decision): str
 
 export function explainCommand(): Command {
   const command = new Command('explain')
-    .description('show what decided on one packet of a capture, stage by stage; the packets before it count')
+    .description('show the decision on one packet of a capture, stage by stage; the packets before it count')
     .argument('<capture>', 'a pcap or pcapng file of Ethernet frames')
     .requiredOption('--packet <number>', 'which packet, from 1')
     .option('--json', 'print the decision as JSON');

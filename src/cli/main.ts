@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 /**
- * The entry. It imports nothing of its own at once: Node prints a stack trace for a module that it cannot load, as where descriptors
- * run out, and for nothing that is imported inside `try`.
+ * The entry. It imports nothing statically: Node prints a stack trace for a module that it cannot load, for example without free descriptors, unless
+ * the import is inside `try`.
  */
 import { readFileSync, writeSync } from 'node:fs';
 import type { load as loadCommandLine } from './command-line.ts';
 
 /**
- * The same in a few files (`scripts/bundle.ts`), for the verbs of the product: to find and read hundreds of them takes longer than all else
- * that a start does.
+ * The same in a few files (`scripts/bundle.ts`), for the verbs of the product: finding and reading hundreds of files takes longer than the rest of a
+ * start.
  */
 async function bundled(): Promise<{ readonly load: typeof loadCommandLine }> {
   return (await import(new URL('./bundle/command-line.js', import.meta.url).href)) as {

@@ -129,7 +129,7 @@ async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promis
 
 export function traceCommand(inPlaceOf: InPlaceOf = () => undefined): Command {
   return new Command('trace')
-    .description('print each TCP segment that comes in by an interface, seen before the kernel does; drops nothing')
+    .description('print each TCP segment that an interface receives, before the kernel sees it; drops nothing')
     .requiredOption('-i, --interface <name>', 'the interface to watch')
     .option('--syn', 'only segments with SYN set')
     .option('--count <number>', 'end after so many segments')

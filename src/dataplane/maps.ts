@@ -18,8 +18,8 @@ export interface Settings {
 }
 
 /**
- * The contents of a map that follow from the policy: entry by entry, where what is not named is zero; or every value of an array of `u16`
- * that can be mapped, in order, because millions of entries would take seconds.
+ * The contents of a map that follow from the policy: single entries, with zeros in all others, or every value of an mmapable array of `u16`, in
+ * order, because millions of updates would take seconds.
  */
 export type MapContents =
   | { readonly map: MapSpec; readonly entries: readonly (readonly [key: unknown, value: unknown])[] }

@@ -1,6 +1,6 @@
 /**
- * The contract of a stage: everything that there is to it lies in one value in one file under stages/. The list in pipeline.ts
- * orders the stages; program, explain, self-test, reasons, maps and documents fold over that list.
+ * The contract of a stage: a stage is one value in one file under stages/. The list in pipeline.ts orders the stages; program, explain, self-test,
+ * reasons, maps and documents fold over that list.
  */
 import type { Exited, XdpAction, XdpBuilder } from '../ebpf/language.ts';
 import type { NetworkList } from '../net/network-list.ts';

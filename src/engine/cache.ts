@@ -1,6 +1,6 @@
 /**
- * Programs that were compiled before, on disk. The directory and its files are root's alone; what is damaged, foreign or not a plain file is
- * taken for absent, and losing it all costs time, nothing else. The kernel verifies what comes from here as it verifies everything.
+ * Programs that were compiled before, on disk. Only root can use the directory and its files; damaged and foreign files, and those that are not plain
+ * files, count as absent. Losing the cache costs time, nothing else. The kernel verifies these programs like all others.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {

@@ -4,8 +4,8 @@ import type { CompileRequest } from './compile-worker.ts';
 import { type Compiled, keepCompiled } from './load-programs.ts';
 
 /**
- * A thread that compiles policies' programs for the next load, so that the event loop is not held up. It starts with the first of them, in
- * the network namespace of the caller, and stays: what it compiled, it need not compile again.
+ * A thread that compiles policies' programs for the next load, without blocking the event loop. It starts with the first of them, in the network
+ * namespace of the caller, and stays: it does not compile the same functions again.
  */
 export class CompileThread implements Disposable {
   #worker: Worker | undefined;

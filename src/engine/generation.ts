@@ -58,8 +58,8 @@ export class Generation implements Disposable {
   }
 
   /**
-   * Makes everything and tests it; nothing is attached yet. Maps that `find` has are taken over with what they hold, and `tested` is told
-   * which counters the self-test raised.
+   * Makes everything and tests it; nothing is attached yet. Maps that `find` has are taken over with their contents, and `tested` is told which
+   * counters the self-test raised.
    */
   static make(plan: Plan, find: FindMap | undefined, tested: CountTested): Generation {
     return Owned.make((owned) => {

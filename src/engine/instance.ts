@@ -42,8 +42,8 @@ export function protectingProcess(interfaceName: string): string | undefined {
 }
 
 /**
- * Says that this process protects an interface, until it is disposed of; one process at a time does. A lock on the file decides, which goes
- * with the process that has it; what is in the file tells others its number. Other users cannot open it, and so cannot lock it.
+ * The claim of this process to an interface, until it is disposed of; one process at a time has it. A lock on the file decides, which ends with its
+ * process; the contents tell others its number. Other users cannot open the file, and so cannot lock it.
  */
 export class Instance implements Disposable {
   readonly #interface: string;

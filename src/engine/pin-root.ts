@@ -1,7 +1,7 @@
 /**
- * Where pins go. They last as long as a mount of their BPF file system, and `ip netns exec` gives its command mounts of its own, with an
- * empty /sys, that end with the command. So pins go to the first BPF file system of: our own /sys/fs/bpf; that of process 1; those of the
- * processes that started us, by /proc/PID/root.
+ * The place of pins. They last as long as a mount of their BPF file system. `ip netns exec` gives its command mounts of its own, with an empty /sys,
+ * that end with the command. So pins go to the first BPF file system of: our own /sys/fs/bpf; that of process 1; those of the processes that started
+ * us, by /proc/PID/root.
  */
 import { readFileSync, readlinkSync, statfsSync, statSync } from 'node:fs';
 import { BPF_FILE_SYSTEM } from '../ebpf/index.ts';

@@ -1,6 +1,6 @@
 /**
- * What goes with a set of pins and is no map of the program's: a small JSON text in a pinned map of its own. A file elsewhere would not last
- * exactly as long as the pins do: it would survive an unmounted BPF file system, and be missed in another mount namespace.
+ * The state of a set of pins beside the program's maps: a small JSON text in a pinned map of its own. A file elsewhere would not last exactly as long
+ * as the pins: it would survive an unmounted BPF file system, and be missing in another mount namespace.
  */
 import { arrayMap, BpfMap, bytes, pinnedMapInfo } from '../ebpf/index.ts';
 import type { SysctlsBefore } from './sysctls.ts';

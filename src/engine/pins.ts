@@ -39,7 +39,7 @@ function kindOf(path: string): 'directory' | 'other' | undefined {
 }
 
 /** A complete set of pins that an earlier process, or this one, left. */
-export class PinnedSet {
+class PinnedSet {
   readonly directory: string;
   readonly state: Partial<PinnedState>;
 
@@ -70,8 +70,8 @@ export class PinnedSet {
   };
 
   /**
-   * Unpins what the state names, and, where all of that is gone, the state. What somebody else put there stays, and so does the directory
-   * then. @throws the first of what could not be removed; the rest is all the same.
+   * Unpins the objects that the state names and, once they are gone, the state. Foreign files stay, and the directory with them.
+   * @throws the first error; the rest is still removed.
    */
   remove(): void {
     const named = [LINK, ACCEPT_LINK, ...(this.state.pins ?? readdirSync(this.directory))];

@@ -6,7 +6,7 @@ export type { ProtectedInterface, ProtectOptions, Stats } from './protected-inte
 
 /**
  * Protects an interface of this network namespace from SYN floods. Dispose of the result, or end the process, to stop.
- * @throws PolicyError for a policy that makes no sense, SyscallError where the interface refuses.
+ * @throws PolicyError for an invalid policy, SyscallError if the interface refuses.
  */
 export function protect(
   interfaceName: string,

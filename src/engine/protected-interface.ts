@@ -115,8 +115,8 @@ export class ProtectedInterface implements Disposable {
   }
 
   /**
-   * Makes the next generation beside the one in force, and commits it. Everything that can fail comes before the swap of the program, and
-   * is undone where it does.
+   * Makes the next generation beside the one in force, and commits it. Every step that can fail comes before the swap of the program, and is undone
+   * on failure.
    */
   #change(policy: Policy, before: Before, open: (transaction: Transaction) => Links): void {
     transact(
@@ -291,8 +291,8 @@ export class ProtectedInterface implements Disposable {
   }
 
   /**
-   * What becomes of SYNs, from now on, within the policy's budget of events for each reason, across changes of the policy. The kernel
-   * writes events only while they are read; what is not taken in time is counted in `lostEvents`. Ends when the protection does.
+   * Events for SYNs from now on, within the policy's budget for each reason, across changes of the policy. The kernel writes events only while they
+   * are read; events that are not read in time are counted in `lostEvents`. Ends with the protection.
    * @throws Error if there is a reader already.
    */
   async *events(): AsyncGenerator<SynReport, void, void> {
@@ -314,8 +314,8 @@ export class ProtectedInterface implements Disposable {
   }
 
   /**
-   * Puts another policy into force, in one step, while frames keep coming. The new program is tested in the kernel first; counters,
-   * verified sources, what is known of services by their names, and the meters whose shape stays are kept. On any failure nothing changes.
+   * Puts another policy into force, in one step, while frames keep coming. The new program is tested in the kernel first. Counters, verified sources,
+   * the state of services by their names, and meters of the same shape are kept. On failure nothing changes.
    */
   update(input: PolicyInput): void {
     const policy = resolvePolicy(input);
@@ -332,8 +332,9 @@ export class ProtectedInterface implements Disposable {
   }
 
   /**
-   * Compiles another policy in a thread of its own, which takes longer than `update` alone the first time; an `update` with the same policy that follows
-   * loads what was compiled, and holds up the event loop for that only. @throws PolicyError.
+   * Compiles another policy in a thread of its own, which takes longer than `update` alone the first time. An `update` with the same policy that
+   * follows only loads the programs, and blocks the event loop only for that.
+   * @throws PolicyError.
    */
   async prepare(input: PolicyInput): Promise<void> {
     const policy = resolvePolicy(input);

@@ -36,8 +36,9 @@ function systemReason(error: unknown): string {
 }
 
 /**
- * The bytes of a regular file, in one piece. Never waits: pipes, sockets and devices are not opened. Refused as well is what has other bytes than
- * its size says (files of /proc, a file that is being written), and what is compressed or UTF-16. @throws FileError in one line.
+ * The bytes of a regular file, in one piece. Never blocks: pipes, sockets and devices are not opened. Also refused are files whose size does not
+ * match their contents (in /proc, or while they are written), and compressed and UTF-16 files.
+ * @throws FileError in one line.
  */
 export function readRegularFile(path: string, limit: number): Buffer {
   let descriptor: number | undefined;

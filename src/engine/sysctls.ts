@@ -38,8 +38,8 @@ export type Others = () => readonly SysctlsBefore[];
 const NO_OTHERS: Others = () => [];
 
 /**
- * What is to be written so that the forms of challenge get what they need, and nothing stays that none needs. Interfaces that need the same sysctls all
- * know what these were before, and the last one sets them back.
+ * The sysctls to write, so that the forms of challenge get the values they need, and no others stay changed. Interfaces that need the same sysctls
+ * all know the former values, and the last one restores them.
  */
 export function planSysctls(
   before: SysctlsBefore,

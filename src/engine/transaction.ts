@@ -1,7 +1,6 @@
 /**
- * Changes that happen whole or not at all. Each step says how it is undone; where one fails, those before it are undone in reverse,
- * every one of them even where another's undo fails, and the caller sees the first cause. What is no longer needed is let go after the
- * commit, when nothing can fail any more.
+ * Changes that happen whole or not at all. Each step registers its undo. If a step fails, the steps before it are undone in reverse order, all of
+ * them even if an undo fails, and the caller gets the first cause. Old resources are released after the commit, when nothing can fail any more.
  */
 
 /** Runs every action even if others throw. Returns the errors. */
@@ -69,8 +68,8 @@ export class Transaction {
 }
 
 /**
- * Runs the steps of a change, then `commit`, which only assigns, then lets go of what is not needed any more; what cannot be let go is
- * reported and undoes nothing.
+ * Runs the steps of a change, then `commit`, which only assigns, then releases what is no longer needed; a failed release is reported and undoes
+ * nothing.
  * @throws the first cause, after everything was undone.
  */
 export function transact<T>(

@@ -58,10 +58,7 @@ function deepest(issue: Issue): Issue {
   return best ? { ...best, path: [...issue.path, ...best.path] } : issue;
 }
 
-/**
- * What a reader of text says is worth more than that another type would have done. A key that the schema does not have lies in the table that it names, and
- * explains why another is missing there.
- */
+/** The message of a reader of text ranks above a wrong type. An unknown key ranks as deep as the missing key that it explains. */
 function rank(issue: Issue): number {
   const { path, code } = issue;
   if (code === 'unrecognized_keys') return path.length * 4 + 6;

@@ -1,6 +1,6 @@
 /**
- * Checks of a SYN for properties that no real client's has. Each is a drop reason of the same name. The forging tools are recognised by
- * what their source code writes into every packet.
+ * Checks of a SYN for properties that no real client's SYN has. Each is a drop reason of the same name. The forging tools are recognised by constants
+ * that their source code writes into every packet.
  */
 export const sanityChecks = {
   'syn-fin': 'a SYN with FIN: opening and closing at once (RFC 9293 knows no such segment)',

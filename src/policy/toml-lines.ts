@@ -1,6 +1,6 @@
 /**
- * Where each key and each element of a TOML text stands, which its parser does not tell. The text has been parsed before, so this
- * scanner believes its grammar (TOML 1.0) and only follows nesting.
+ * The lines of keys and elements of a TOML text, which its parser does not report. The text has been parsed before, so this scanner trusts its
+ * grammar (TOML 1.0) and only follows nesting.
  */
 class Scanner {
   /** Lines by path, steps joined with dots. */

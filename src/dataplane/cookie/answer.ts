@@ -85,8 +85,8 @@ class Sum {
 const EtherType = struct('ether_type', { proto: be16 });
 
 /**
- * Without an Ethernet header the kernel takes what it finds in the place of one for it: as the addresses change there, it believes that the type did, and
- * reads it anew from the two bytes in front of the packet (`bpf_prog_run_generic_xdp`, net/core/dev.c). Tunnels send nothing of another type than IP.
+ * Without an Ethernet header the kernel takes the bytes in its place for one: when the addresses there change, it assumes that the type changed too,
+ * and reads it again from the two bytes in front of the packet (`bpf_prog_run_generic_xdp`, net/core/dev.c). Tunnels send only IP.
  */
 function nameProtocol(packet: XdpPacket, family: 4 | 6, fail: () => XdpAction): void {
   packet.adjustHead(-EtherType.size).orExit(fail);

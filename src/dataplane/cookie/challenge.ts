@@ -76,8 +76,8 @@ const HOW_MASK = 15;
 const HOW: Record<Form, EnumMember<'how'>> = { assign: How.ASSIGN, kernel: How.KERNEL, reset: How.RESET };
 
 /**
- * How a SYN of a service can be answered, and with which window; 0 where it cannot. A cookie is sent only where somebody listens, which
- * nobody can know in front of other hosts.
+ * How a SYN of a service can be answered, and with which window; 0 if it cannot. A cookie is sent only for a port with a listener, which a router
+ * cannot know.
  */
 export function howToAnswer(
   $: XdpBuilder,

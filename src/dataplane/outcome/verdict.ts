@@ -1,7 +1,6 @@
 /**
- * A reason. Its number indexes counters, event budgets and events. Counters outlive an upgrade by their pins, so a number
- * means the same reason for ever: a new reason takes the number after the highest that was ever taken, and the number of a reason
- * that goes is added to `RETIRED`. Gaps are allowed.
+ * A reason. Its number indexes counters, event budgets and events. Pinned counters outlive an upgrade, so a number keeps its reason for ever: a new
+ * reason takes the number after the highest that was ever used, and the number of a removed reason is added to `RETIRED`. Gaps are allowed.
  */
 export type VerdictName = 'pass' | 'drop' | 'answer';
 

@@ -48,8 +48,8 @@ export const limits = stage({
 });
 
 /**
- * Asks the limits; a SYN within all of them leaves here. A service without tokens stops everything at once. Otherwise the narrowest is
- * asked first: a flood from one source is stopped by its own bucket and takes nothing from the others'.
+ * Asks the limits; a SYN within all of them leaves here. A service without tokens ends the questions. Otherwise the narrowest limit is asked first:
+ * the source's own bucket stops a flood from one source, which then takes no tokens from wider buckets.
  */
 function askLimits(
   $: XdpBuilder,

@@ -1,7 +1,6 @@
 /**
- * Cookies that made a connection. A cookie makes one: the segment behind its ACK may come before the connection is there, and must not
- * make a second one; neither must who replays the ACK later. Memory is fixed: of the cookies redeemed since, each has one chance
- * in 2^17 to take the place of a given one.
+ * Cookies that made a connection. A cookie makes one connection: the segment behind its ACK may arrive before the connection exists and must not make
+ * a second one, and neither must a replay of the ACK. Memory is fixed: each cookie redeemed later has a chance of one in 2^17 to replace a given one.
  */
 import { arrayMap, type Builder, type Int, struct, u64 } from '../../ebpf/language.ts';
 import type { Segment } from '../frame/parse.ts';
@@ -59,8 +58,8 @@ export const wasRedeemed = <R>($: Builder<R>, maps: RedeemedMaps & KeyMaps, segm
   did($, maps, segment, 'redeemed', now);
 
 /**
- * Notes that the cookie made a connection; for the moment where `forever` is 0, because the kernel may still drop the ACK for a full
- * accept queue, and the client send it again.
+ * Records that the cookie made a connection. With `forever` 0 the record lasts a moment only: the kernel may still drop the ACK for a full accept
+ * queue, and the client sends it again.
  */
 export function markRedeemed<R>(
   $: Builder<R>,

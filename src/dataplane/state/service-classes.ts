@@ -1,7 +1,7 @@
 /**
- * Services by look-up, for when they are many. Ports fall into classes: two ports are of one class when the same services name
- * both. Addresses likewise, by longest prefix. A table of both classes gives the first service that names both, so a SYN costs
- * three look-ups however many services there are.
+ * Services by look-up, for many services. Ports fall into classes: two ports are in one class when the same services name both. The same holds for
+ * addresses, by longest prefix. A table of both classes gives the first service that names both, so a SYN costs three look-ups for any number of
+ * services.
  */
 import { arrayMap, type Builder, type IntVariable, lpmTrie, u16, u32 } from '../../ebpf/language.ts';
 import { type Cidr, maskAddress } from '../../net/address.ts';

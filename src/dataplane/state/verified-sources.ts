@@ -1,6 +1,6 @@
 /**
- * Sources that proved their address: a hashed array of lines with four places each. It is written only on proof, so forged
- * packets can neither fill it nor push a source out. IPv6 sources are remembered by their /64, which is what one host holds.
+ * Sources that proved their address: a hashed array of lines with four places each. It is written only on proof, so forged packets can neither fill
+ * it nor evict a source. IPv6 sources are remembered by their /64, which one host controls.
  */
 import {
   array,

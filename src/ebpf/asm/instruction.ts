@@ -2,9 +2,8 @@ import type { CallSite } from '../source-location.ts';
 import { Class, Jump, LD_IMM64 } from './opcode.ts';
 
 /**
- * One eBPF instruction as a value. Before register allocation `dst` and `src` may be virtual registers (16 and up);
- * afterwards they are r0-r10. What is only known later stands beside the number it will become: a jump's target block, a
- * frame slot, a map, a function.
+ * One eBPF instruction as a value. Before register allocation `dst` and `src` may be virtual registers (16 and up); afterwards they are r0-r10. Parts
+ * that are known later stand beside the number that they will become: a jump's target block, a frame slot, a map, a function.
  */
 export interface Instruction {
   readonly opcode: number;

@@ -43,8 +43,7 @@ type EntryBody<K extends Type, V extends Type> = (
 ) => LoopStep | Exited | void;
 
 /**
- * What a program is written with. Every call emits its instructions at once, so reading order is running order. `R` is what
- * a block may leave the program with.
+ * The language of programs. Every call emits its instructions at once, so reading order is running order. A block may leave the program with an `R`.
  */
 export class Builder<R> {
   readonly #core: BuilderCore<R>;
@@ -130,9 +129,9 @@ export class Builder<R> {
   }
 
   /**
-   * A macro that returns early in the kernel: what a block of the inner builder returns is its result, as what a block of a program
-   * returns is the verdict. `shape` is the result's width or enum, or a record of such. Blocks of other builders leave the inline with
-   * `inner.leave(value)`, and blocks of the builder around it leave the program as everywhere.
+   * A macro that returns early in the kernel: the value that a block of the inner builder returns is its result, as a block of a program returns the
+   * verdict. `shape` is the result's width or enum, or a record of such. Blocks of other builders leave the inline with `inner.leave(value)`; blocks
+   * of the builder around it leave the program as elsewhere.
    */
   inline<const S extends Shape>(
     shape: S,
@@ -153,10 +152,10 @@ export class Builder<R> {
   }
 
   /**
-   * Runs `body` in the kernel `count` times, a number of the kernel or of at most 8,388,608 (`bpf_loop`). The body is a function of its own,
-   * which the verifier walks once however many rounds there are: it has a builder of its own, the round's number from 0, and `state`, memory of the frame that
-   * it shares with what is around it, and can use nothing else from there. What its blocks return ends the round. The result is how
-   * many rounds were begun; -E2BIG, and none, where `count` is beyond the limit. Linux 5.17.
+   * Runs `body` in the kernel `count` times, a number of the kernel or a constant, at most 8,388,608 (`bpf_loop`). The body is a function of its own,
+   * which the verifier walks once for any number of rounds. It has a builder of its own, the round's number from 0, and `state`, memory of the frame
+   * that it shares with the code around it, and can use nothing else from there. A value that its blocks return ends the round. The result is the
+   * number of rounds that began; -E2BIG, and none, where `count` is beyond the limit. Linux 5.17.
    */
   repeat(
     count: Int<32> | number,
@@ -173,9 +172,9 @@ export class Builder<R> {
   }
 
   /**
-   * Runs `body` for each entry of a map, as a callback like that of `repeat`: with its key, which was read, and its value in the map; of per-CPU
-   * maps that of this CPU. The entry of a hash may be deleted in it; what others add or delete meanwhile may be seen or not. The
-   * result is how many entries were visited. Linux 5.13.
+   * Runs `body` for each entry of a map, as a callback like that of `repeat`: with a copy of its key, and its value in the map (of per-CPU maps the
+   * one of this CPU). The body may delete the entry of a hash; it may or may not see entries that others add or delete meanwhile. The result is the
+   * number of visited entries. Linux 5.13.
    */
   forEach<K extends Type, V extends Type>(
     map: MapSpec<K, V, KindsFor<'walk'>>,

@@ -1,6 +1,6 @@
 /**
- * Functions that were compiled before. One whose operations are the same, or differ only in constants that no pass looked at, is not compiled
- * again: the constants take their places in the instructions. What a pass looks at has to be the same again.
+ * Functions that were compiled before. A function with the same operations, or with other constants that no pass looked at, is not compiled again:
+ * the constants are filled into the instructions. Constants that a pass looked at have to be equal.
  */
 import type { Instruction } from '../asm/instruction.ts';
 import { type CallSite, looksForSites } from '../source-location.ts';

@@ -2,8 +2,8 @@ import { foldBranch } from './fold.ts';
 import { type Block, type IrFunction, mapUses, opDef, successors, type Terminator } from './ir.ts';
 
 /**
- * Shortens the ways through the graph: no jumps to jumps nor to decisions whose outcome the way there has settled, one block for equal
- * exits, straight lines merged, the rest gone. Returns whether a decision was skipped, after which more may be dead.
+ * Shortens paths through the graph: no jumps to jumps, none to decisions whose outcome is known on the path, one block for equal exits, straight
+ * lines merged, unreachable blocks removed. Returns whether a decision was skipped, after which more may be dead.
  */
 export function threadJumps(fn: IrFunction): boolean {
   shareExits(fn);
@@ -23,8 +23,8 @@ interface Edge {
 const FAR = 8;
 
 /**
- * Leads each edge past the blocks that do nothing but decide on it. What was known in the graph as it was stays true: the new ways leave out
- * blocks that change nothing. So all is looked up in the edges as they were.
+ * Redirects each edge past the blocks that only decide on it. Facts about the old graph stay true, because the new paths leave out blocks that change
+ * nothing. So all facts are looked up in the old edges.
  */
 class Threading {
   readonly #blocks: ReadonlyMap<number, Block>;

@@ -1,6 +1,6 @@
 /**
- * Spilling: what found no register lives in the frame. A constant is made again at each use. What is written in one place only is loaded once
- * for all uses that follow without a call in between; where even that finds no register, it is loaded again at each use.
+ * Spilling: values without a register live in the frame. A constant is made again at each use. A value that is written in one place only is loaded
+ * once for all uses that follow without a call in between; if that finds no register either, it is loaded again at each use.
  */
 import { FRAME_POINTER, type Instruction, instruction, isCall } from '../asm/instruction.ts';
 import { Alu, Class, LD_IMM64, Mode, Size } from '../asm/opcode.ts';

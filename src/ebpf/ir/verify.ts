@@ -19,8 +19,9 @@ const MAX_ARGUMENTS = 5;
 export type ParametersOf = (callee: string) => number | undefined;
 
 /**
- * Checks what every pass counts on: blocks end and their targets exist, every register that is read has been written on every path,
- * constants fit their widths, pointers are not calculated with as numbers are, slots exist. @throws DslError that names the block, the operation and the author's line: a fault of the toolkit, not of the author.
+ * Checks the assumptions of every pass: blocks end and their targets exist, every register that is read has been written on every path, constants fit
+ * their widths, pointers are not used as numbers, slots exist.
+ * @throws DslError that names the block, the operation and the author's line: a fault of the toolkit, not of the author.
  */
 export function verifyFunction(fn: IrFunction, parameters: ParametersOf): void {
   new Verifier(fn, parameters).verify();

@@ -45,8 +45,8 @@ export function imageOf(spec: ProgramSpec, functions?: FunctionCache): ProgramIm
 }
 
 /**
- * The image of a program all of whose functions the cache has; undefined where it lacks one, or where writing the program fails: written
- * once more, with source lines, it says why.
+ * The image of a program if the cache has all of its functions; undefined if it lacks one, or if writing the program fails: written again with source
+ * lines, it throws the reason.
  */
 export function knownImage(write: () => ProgramSpec, functions: FunctionCache): ProgramImage | undefined {
   if (functions.empty) return undefined;

@@ -182,9 +182,9 @@ const EVERY_STEP = { level: 2, size: 1 << 30 };
 const [NEWLINE, COLON, SPACE, BRACKET, ZERO, NINE] = Buffer.from('\n: (09');
 
 /**
- * How often the verifier walks each instruction, by slot. It writes every step down for this, which takes it twenty times as long as a load:
- * half a minute for a quarter of a million steps. Steps that it recognised as walked before are not among them.
- * @throws SyscallError where the kernel refuses the program, or has less room for a log (before Linux 6.4).
+ * How often the verifier walks each instruction, by slot. It logs every step for this, which takes twenty times as long as a load: half a minute for
+ * a quarter of a million steps. Steps that it recognises as walked before are not counted.
+ * @throws SyscallError if the kernel refuses the program, or has less room for a log (before Linux 6.4).
  */
 export function verifierVisits(spec: ProgramSpec): Uint32Array {
   const { code, insns, made } = prepare(spec, []);

@@ -19,8 +19,8 @@ const BUSY = 1 << 31;
 const DISCARD = 1 << 30;
 
 /**
- * Is given each record in place: valid until it returns, with its place in the ring's history (see `position`). Returning false stops the batch before
- * this record.
+ * Called with each record in place, which is valid until it returns, and with its `position` in the ring's history. Returning false stops the batch
+ * before this record.
  */
 export type RecordHandler = (memory: Buffer, offset: number, length: number, position: number) => boolean | void;
 
@@ -114,8 +114,8 @@ export class RingBuffer implements Disposable {
   }
 
   /**
-   * Batches of records, decoded by `decode`, as the consumer asks for them. While it does not ask, nothing is read: the kernel's
-   * buffer fills, and what finds no room is counted in `lost`.
+   * Batches of records, decoded by `decode`, as the consumer asks for them. Nothing is read while it does not ask: the kernel's buffer fills, and
+   * records without room are counted in `lost`.
    */
   async *batches<T>(
     decode: (memory: Buffer, offset: number, length: number, position: number) => T,

@@ -4,8 +4,8 @@ import type { CompiledCode } from '../ir/compile.ts';
 import { codeFrame, isAuthorsFrame, type SourceLocation } from '../source-location.ts';
 
 /**
- * A program that the kernel refused: the reason, and the TypeScript line that emitted the instruction. Printed, it shows these; the
- * verifier's log fills pages; `log` has it.
+ * A program that the kernel refused: the reason, and the TypeScript line that emitted the instruction. Printing shows these; the verifier's log,
+ * which fills pages, is in `log`.
  */
 export class VerifierError extends SeawallError {
   readonly code = 'VERIFIER';

@@ -70,8 +70,8 @@ export function withSignalsBlocked<T>(action: () => T): T {
 }
 
 /**
- * The buffers whose addresses were taken last. An address keeps nothing alive: between here and the system call the collector could free what
- * optimized code names no more. No call takes as many.
+ * The buffers whose addresses were taken last. An address keeps nothing alive: between here and the system call the collector could free a buffer
+ * that optimized code no longer names. No call takes this many.
  */
 const taken: Uint8Array[] = [];
 const TAKEN = 8;

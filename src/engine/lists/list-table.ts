@@ -1,6 +1,6 @@
 /**
- * The IPv4 lists as the tables that the program walks (`lists.ts`). Tables are made anew for each first half of an address that
- * a change touches, in blocks that nobody looks at yet, and come into force with one store to the root.
+ * The IPv4 lists as the tables that the program walks (`lists.ts`). For each first half of an address that a change touches, new tables are made in
+ * blocks that are not in use, and come into force with one store to the root.
  */
 import type { ListCapacity } from '../../dataplane/maps.ts';
 import { FIRST_BLOCK, Listed, ROOT_ENTRIES } from '../../dataplane/stages/lists.ts';

@@ -9,7 +9,7 @@ export interface Change6 {
 }
 
 /**
- * What is to be written into the trie, and then taken out, each in order: the longest prefix first in, and the shortest first out. At every step an address
+ * The entries to write into the trie, and then those to remove, each in order: longest prefix first in, shortest first out. At every step an address
  * has the answer from before the change or the one from after it.
  */
 export interface TrieChange {
@@ -17,10 +17,7 @@ export interface TrieChange {
   readonly gone: readonly string[];
 }
 
-/**
- * The longest prefix decides in a trie, but whoever is on the allow list is allowed, whatever denies him: a denied network inside an allowed
- * one is left out.
- */
+/** The longest prefix decides in a trie, but the allow list wins over the deny list: a denied network inside an allowed one is left out. */
 export class ListTrie {
   readonly #lists = { allow: new Set<string>(), deny: new Set<string>() };
   /** How many allowed networks there are of each length. */
