@@ -55,6 +55,16 @@ const MISTAKES: readonly (readonly [string, RegExp, Body])[] = [
     /call bpf_ktime_get_ns: no helper has this name; write ktime_get_ns, without bpf_/,
     ($) => Reflect.apply($.call, $, ['bpf_ktime_get_ns']),
   ],
+  [
+    'an operator of JavaScript',
+    /calculate with a value of the kernel by an operator of JavaScript: write value.add\(1\)/,
+    ($) => ($.randomU32() as never) > 0,
+  ],
+  [
+    'a negative number where nothing is below zero',
+    /compare with -1, unsigned: no value is below zero; sge and its like compare signed numbers/,
+    ($) => $.if($.randomU32().ge(-1), () => XDP.DROP),
+  ],
   ['no number', /use a value of type undefined: a number is needed/, ($) => $.u32(1).add(undefined as never)],
   [
     'no value for a map',

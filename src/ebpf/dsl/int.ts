@@ -18,6 +18,9 @@ const mask = (width: number): bigint => (1n << BigInt(width)) - 1n;
 /** Of values that the verifier knows nothing about. */
 export const UNKNOWN = mask(64);
 
+/** Comparisons to which a negative number would be a huge one. */
+const UNSIGNED: ReadonlySet<CompareName> = new Set<CompareName>(['lt', 'le', 'gt', 'ge']);
+
 /** A literal in `width` bits; negative ones wrap. @throws DslError when it does not fit. */
 function literal(width: Width, value: number | bigint): bigint {
   if (typeof value === 'number' && !Number.isSafeInteger(value)) {
@@ -78,6 +81,14 @@ abstract class Value {
   /** Its number, where it is known while building: as it lies in the register. */
   get constant(): bigint | undefined {
     return typeof this.#operand === 'bigint' ? this.#operand : undefined;
+  }
+
+  /** What a plain `+` or `>` asks for. @throws DslError: the kernel alone knows the number, and JavaScript would take NaN for it. */
+  [Symbol.toPrimitive](): never {
+    throw new DslError(
+      'calculate with a value of the kernel by an operator of JavaScript: write value.add(1), $.if(value.gt(1), ...); what is known while building is value.constant',
+      new CallSite().location,
+    );
   }
 
   /** The register or constant, for use at this place. A variable gives a copy, so that later writes do not show through. */
@@ -304,6 +315,12 @@ export class Int<W extends Width = Width> extends Value {
   }
 
   #compare(compare: CompareName, other: Int<W> | number | bigint): Condition {
+    if (typeof other !== 'object' && other < 0 && UNSIGNED.has(compare)) {
+      throw new DslError(
+        `compare with ${String(other)}, unsigned: no value is below zero; s${compare} and its like compare signed numbers`,
+        new CallSite().location,
+      );
+    }
     const right = this.#other(other);
     return this.condition(this.#test(compare, this.operand(), right.operandIn(this.emitter)));
   }
