@@ -82,7 +82,7 @@ const named = (type: string): string => TYPES[type] ?? type;
 
 /** What JSON has no word for. */
 const wordless = (value: unknown): boolean =>
-  typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value));
+  ['bigint', 'function', 'symbol'].includes(typeof value) || (typeof value === 'number' && !Number.isFinite(value));
 
 /** A value as it is written, short and printable. */
 function shownValue(given: unknown): string {

@@ -190,3 +190,7 @@ it.each([
   if (message) expect(check).toThrow(message);
   else expect(check).not.toThrow();
 });
+
+it.each([() => 5, Symbol('policy'), 5n])('what is no table is a mistake of the policy: %s', (given) => {
+  expect(() => resolvePolicy(given as never)).toThrow(PolicyError);
+});

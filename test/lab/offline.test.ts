@@ -31,6 +31,22 @@ describeAsRoot('policies and captures', () => {
   const syn = (src = '10.0.0.1', flags: readonly TcpFlag[] = ['SYN']): Buffer =>
     frame([ethernet(), ipv4({ src }), tcp({ flags, options: [{ kind: 'mss', size: 1460 }] })]);
 
+  it.each(['bpf', 'perfmon'])(
+    'check without the capability %s says that this is missing, and not that the kernel is old',
+    (name) => {
+      const caps = `-${name},-sys_admin`;
+      const policy = file('kernel.toml', '[challenge]\nmode = "always"\nform = "kernel"\nset-sysctls = true\n');
+      const [{ status, stderr }] = commandLines(
+        [['check', policy]],
+        'setpriv',
+        `--bounding-set=${caps}`,
+        `--inh-caps=${caps}`,
+      ) as [Finished];
+      expect([status, stderr.trim().split('\n').length]).toEqual([3, 1]);
+      expect(stderr).toMatch(/CAP_PERFMON/);
+    },
+  );
+
   it('check shows what a policy comes to', () => {
     const good = file('good.toml', '[[services]]\nname = "web"\nports = [80, "8000-8100"]\n');
     const [text, json, unlimited, slow] = commandLines([

@@ -3,7 +3,7 @@ import { encode } from '../asm/encode.ts';
 import { FUNCTION_INFO_SIZE, LINE_INFO_SIZE, type ProgramInfo, programInfo } from '../btf/program-info.ts';
 import type { MapSpec } from '../dsl/map.ts';
 import { compile, type ProgramSpec, XDP_HAS_FRAGS } from '../dsl/program.ts';
-import { UnsupportedError } from '../errors.ts';
+import { SyscallError, UnsupportedError } from '../errors.ts';
 import type { Backend, CompiledCode } from '../ir/compile.ts';
 import { attr, attribute, objectName } from '../sys/attr.ts';
 import { commandError, tryCommand } from '../sys/bpf.ts';
@@ -124,6 +124,14 @@ function refuseInterrupted(what: string, { errno }: { readonly errno: string }):
   throw commandError('PROG_LOAD', what, 'EAGAIN', advice);
 }
 
+/** What the verifier says of what it lets only processes with CAP_PERFMON do (`env->allow_ptr_leaks`, kernel/bpf/verifier.c). */
+const FOR_ROOT = /!root/;
+
+function lacksPermission(what: string, cause: VerifierError): SyscallError {
+  const reason = `${what}: the verifier refused it to a process without CAP_PERFMON: ${cause.reason}; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON`;
+  return new SyscallError('bpf(BPF_PROG_LOAD)', 'EPERM', reason, { cause });
+}
+
 /** Verifier logs grow with the program; the last attempt has the largest buffer that every supported kernel takes. */
 const LOG_SIZES = [1 << 20, 1 << 24];
 
@@ -144,9 +152,10 @@ export function loadInstructions(spec: ProgramSpec, code: CompiledCode, insns: B
     const text = written(log).toString('utf8');
     if (again.errno === 'ENOSPC' && size !== LOG_SIZES.at(-1)) continue;
     if (text === '') break;
-    throw new VerifierError(spec.name, code, text, {
+    const refused = new VerifierError(spec.name, code, text, {
       cause: commandError('PROG_LOAD', what, again.errno, 'the verifier refused it'),
     });
+    throw FOR_ROOT.test(refused.reason) ? lacksPermission(what, refused) : refused;
   }
   if (first.errno === 'EINVAL' && (spec.flags & XDP_HAS_FRAGS) !== 0 && !kernelAtLeast('5.18')) {
     throw new UnsupportedError('XDP programs for frames of several buffers', '5.18');

@@ -6,7 +6,7 @@ import { instruction } from '../asm/instruction.ts';
 import { Alu, Class, Jump } from '../asm/opcode.ts';
 import { UnsupportedError } from '../errors.ts';
 import { attr, attribute } from '../sys/attr.ts';
-import { tryCommand } from '../sys/bpf.ts';
+import { type CommandName, commandError, tryCommand } from '../sys/bpf.ts';
 import { addressOf, close, type Result } from '../sys/libc.ts';
 import { MapType, ProgramType } from '../uapi/constants.gen.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
@@ -47,11 +47,17 @@ const PROGRAM_PROBES = {
 export function probeMapType(type: keyof typeof MAP_PROBES): Feature {
   const { since, ...shape } = MAP_PROBES[type];
   const create = (attributes: Parameters<typeof attribute<typeof attr.mapCreate.fields>>[1]): Result =>
-    tryCommand('MAP_CREATE', attribute(attr.mapCreate, { maxEntries: 1, ...attributes }));
+    answered('MAP_CREATE', tryCommand('MAP_CREATE', attribute(attr.mapCreate, { maxEntries: 1, ...attributes })));
   const inner = type.endsWith('_OF_MAPS') ? create({ mapType: MapType.ARRAY, keySize: 4, valueSize: 4 }) : undefined;
   const result = create({ mapType: MapType[type], ...shape, ...(inner?.ok ? { innerMapFd: inner.value } : {}) });
   for (const made of [inner, result]) if (made?.ok) close(made.value);
   return { name: `map type ${type}`, available: result.ok, since };
+}
+
+/** An answer of the kernel. @throws SyscallError where it did not let us ask, which says nothing of what it can do. */
+function answered(command: CommandName, result: Result): Result {
+  if (!result.ok && result.errno === 'EPERM') throw commandError(command, 'probe the kernel', result.errno);
+  return result;
 }
 
 function loadProbe(programType: number, helper?: number): { ok: boolean; log: string } {
@@ -69,7 +75,7 @@ function loadProbe(programType: number, helper?: number): { ok: boolean; log: st
     logSize: log.length,
     logBuffer: addressOf(log),
   });
-  const result = tryCommand('PROG_LOAD', attributes);
+  const result = answered('PROG_LOAD', tryCommand('PROG_LOAD', attributes));
   if (result.ok) close(result.value);
   return { ok: result.ok, log: log.toString('latin1').replace(/\0.*$/s, '') };
 }
