@@ -59,8 +59,8 @@ export class ProgramUnderTest implements Disposable {
     if (expected !== undefined) {
       const { number, verdict: kind } = reasonOf(expected);
       const at = number + (this.protection.policy.dryRun && kind !== 'pass' ? REASON_NUMBERS : 0);
-      // The row that a frame for no service, or for the first one, is counted in.
-      for (const place of [at, at + COUNTERS]) {
+      // The row of no service, and that of each.
+      for (let place = at; place < this.#counts.length; place += COUNTERS) {
         const count = this.maps
           .get(this.protection.maps.counters)
           .lookup(place)!
