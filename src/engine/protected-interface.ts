@@ -1,9 +1,9 @@
+/** An interface under protection. Over 300 lines for one reason: a change touches every resource of the interface, and one class holds them all. */
 import {
   interfaceName as nameOfIndex,
   type MapSpec,
-  Program,
   readInterface,
-  TcLink,
+  type TcLink,
   XdpLink,
   type XdpMode,
 } from '../ebpf/index.ts';
@@ -13,6 +13,8 @@ import { type Policy, resolvePolicy } from '../policy/policy.ts';
 import { PolicyError } from '../policy/policy-error.ts';
 import type { PolicyInput } from '../policy/schema.ts';
 import { formatPolicy } from '../policy/toml.ts';
+import { sameButLists } from '../policy/same-but-lists.ts';
+import { attach, linkAccept, nameOf, swapProgram, takeOff } from './attachment.ts';
 import { CompileThread } from './compile-ahead.ts';
 import { rotatedKeys, ROTATE_EVERY_MS } from './cookie-keys.ts';
 import { Counters, type Totals } from './counters.ts';
@@ -151,7 +153,7 @@ export class ProtectedInterface implements Disposable {
         const source = this.#reader && this.#sourceOf(transaction, next);
         next.maps.get(next.protection.maps.control).update(0, { readers: this.#reader ? 1 : 0 });
         // The half that accepts is there before the half that challenges.
-        const accept = linkAccept(transaction, next, name, links.accept);
+        const accept = linkAccept(transaction, next.accept, name, links.accept);
         if (accept) staged?.pinAcceptLink(accept);
         if (find) carryServices(find, before.services, next.maps, next.protection.maps, names);
         const swap = (): XdpLink => {
@@ -409,54 +411,4 @@ export class ProtectedInterface implements Disposable {
 function isThere(find: FindMap | undefined, spec: MapSpec): boolean {
   using found = find?.(spec);
   return found !== undefined;
-}
-
-/** Attaches a program, as a step of a change. It may be pinned meanwhile: closing its link alone would not take it off at once. */
-function attach<L extends XdpLink | TcLink>(transaction: Transaction, make: () => L): L {
-  return transaction.step(make, takeOff);
-}
-
-/** Puts the accepting half in its place. Where it is not needed any more it stays as it is, until `LINGER_MS` have passed. */
-function linkAccept(
-  transaction: Transaction,
-  { accept }: Generation,
-  name: string,
-  link: TcLink | undefined,
-): TcLink | undefined {
-  if (!accept) return link;
-  if (!link) return attach(transaction, () => TcLink.attach(accept, name));
-  swapProgram(transaction, link, accept);
-  return link;
-}
-
-/** What the interface of a link is called by now. */
-function nameOf(link: XdpLink | undefined): string | undefined {
-  return link && nameOfIndex(link.interfaceIndex);
-}
-
-/** Takes a program off its interface. */
-function takeOff(link: XdpLink | TcLink): void {
-  throwFirst(attemptAll([() => link.detach(), () => link[Symbol.dispose]()]));
-}
-
-/** Swaps the program of a link, as a step of a change. */
-function swapProgram(transaction: Transaction, link: XdpLink | TcLink, program: Program): void {
-  const before = Program.openById(link.programId);
-  transaction.afterwards(() => before[Symbol.dispose]());
-  transaction.step(
-    () => undefined,
-    () => before[Symbol.dispose](),
-  );
-  transaction.step(
-    () => link.update(program),
-    () => link.update(before),
-  );
-}
-
-function sameButLists(a: Policy, b: Policy): boolean {
-  const rest = ({ lists: _lists, sanity, ...policy }: Policy): string =>
-    JSON.stringify({ ...policy, sanity: [...sanity] }, (_key, value: unknown) =>
-      typeof value === 'bigint' ? String(value) : value,
-    );
-  return rest(a) === rest(b);
 }
