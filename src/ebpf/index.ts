@@ -38,5 +38,6 @@ export { type LinkInfo } from './kernel/interface-link.ts';
 export { type AttachOptions, XdpLink, type XdpMode } from './kernel/xdp-link.ts';
 export { canWrite, lockFile, pinToCpu, setNetworkNamespace, tickNanoseconds } from './sys/libc.ts';
 export { Descriptor, leakedDescriptors, traceDescriptors } from './sys/descriptor.ts';
+export { HostReader, type HostState } from './sys/host-state.ts';
 export { type InterfaceAddress, type InterfaceState, readInterface } from './sys/link-state.ts';
 export { interfaceIndex, interfaceName } from './sys/libc.ts';

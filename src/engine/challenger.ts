@@ -113,7 +113,7 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
   const forms = Object.fromEntries(settled.map((one) => [one.word, one.form]));
   // `assign` asked for by name has no substitute.
   const resetsOthers = forms['cookie'] === 'assign' && stack.listener?.mptcp !== undefined;
-  return { challenger: { form, forms, stack, resetsOthers }, note: note.join('; ') };
+  return { challenger: { form, forms, stack, resetsOthers, knowsHost: true }, note: note.join('; ') };
 }
 
 const MOST_NAMES = 5;

@@ -22,6 +22,7 @@ import { EventReader, Source } from './event-reader.ts';
 import { Generation, planGeneration } from './generation.ts';
 import type { FindMap } from './kernel-maps.ts';
 import { nativeProblem } from './link.ts';
+import { HostAddresses } from './host-addresses.ts';
 import { readLists } from './lists/lists.ts';
 import type { PinnedState } from './pinned-state.ts';
 import { networkNamespace } from './pin-key.ts';
@@ -46,6 +47,9 @@ export interface ProtectOptions {
 
 /** How long the accepting half stays after it was needed last: sent cookies may still come back. In milliseconds. */
 const LINGER_MS = Number(COOKIE_LIFE / 1_000_000n) + 1000;
+
+/** How often this host's addresses are read, in milliseconds. */
+const LOOK_EVERY_MS = 1000;
 
 /** The state before a change. */
 interface Before {
@@ -78,6 +82,8 @@ export class ProtectedInterface implements Disposable {
   readonly #counters = new Counters();
   #reader: EventReader | undefined;
   #linger: NodeJS.Timeout | undefined;
+  readonly #host: HostAddresses;
+  readonly #watch: NodeJS.Timeout;
   readonly #rotation: NodeJS.Timeout;
   #open = true;
   readonly #compileThread = new CompileThread();
@@ -89,6 +95,24 @@ export class ProtectedInterface implements Disposable {
     this.#nativeProblem = nativeProblem(interfaceName);
     this.#mode = mode;
     this.#pins = pin ? new Pins(interfaceName) : undefined;
+    this.#host = new HostAddresses(interfaceName);
+    try {
+      this.#begin(policy);
+    } catch (error) {
+      this.#host[Symbol.dispose]();
+      throw error;
+    }
+    this.#rotation = setInterval(() => {
+      this.rotateCookieKeys();
+    }, ROTATE_EVERY_MS).unref();
+    this.#watch = setInterval(() => {
+      this.refreshAddresses();
+    }, LOOK_EVERY_MS).unref();
+    protectedHere.add(this);
+  }
+
+  /** Puts the first policy into force; what is pinned is taken over. */
+  #begin(policy: Policy): void {
     const set = this.#pins?.open();
     this.#sysctls = set?.state.sysctls ?? {};
     this.#change(
@@ -110,10 +134,6 @@ export class ProtectedInterface implements Disposable {
         return { link, accept };
       },
     );
-    this.#rotation = setInterval(() => {
-      this.rotateCookieKeys();
-    }, ROTATE_EVERY_MS).unref();
-    protectedHere.add(this);
   }
 
   /**
@@ -146,6 +166,7 @@ export class ProtectedInterface implements Disposable {
             },
           );
         const next = transaction.own(() => Generation.make(plan, find, count));
+        this.#host.write(next.maps, next.protection.maps);
         const tested = carried ? this.#counters.tested : Object.fromEntries(fresh);
         const sysctls = planSysctls(this.#sysctls, policy, next.protection.forms, this.#others);
         const staged = this.#pins?.stage(transaction, next.maps, this.#state(next, sysctls.before, tested));
@@ -228,6 +249,15 @@ export class ProtectedInterface implements Disposable {
     const map = this.#generation.maps.get(this.#generation.protection.maps.keys);
     // The program's clock is the same one.
     map.update(0, rotatedKeys(map.lookup(0)!, process.hrtime.bigint()));
+  }
+
+  /** Reads anew which addresses are this host's; done by itself once a second. A failure leaves what was read before. */
+  refreshAddresses(): void {
+    try {
+      this.#host.write(this.#generation.maps, this.#generation.protection.maps);
+    } catch (error) {
+      process.emitWarning(String(error));
+    }
   }
 
   /** Which form of challenge is in use, and why. */
@@ -384,6 +414,8 @@ export class ProtectedInterface implements Disposable {
     this.#open = false;
     this.#compileThread[Symbol.dispose]();
     clearInterval(this.#rotation);
+    clearInterval(this.#watch);
+    this.#host[Symbol.dispose]();
     clearTimeout(this.#linger);
     protectedHere.delete(this);
     throwFirst(

@@ -19,6 +19,7 @@ import {
 import { Ipv4, Ipv6, Tcp, TCP_FLAG } from '../../net/headers.ts';
 import type { Policy } from '../../policy/policy.ts';
 import type { ActivityMaps } from '../state/activity.ts';
+import { type HostMaps, isForUs, isUnicast } from '../state/host.ts';
 import type { KeyMaps } from '../state/hash.ts';
 import { Listener, type ListenerMaps, listening, plainListener, windowOf, windowScaleOf } from '../state/listener.ts';
 import { writeAnswer } from './answer.ts';
@@ -82,7 +83,7 @@ const HOW: Record<Form, EnumMember<'how'>> = { assign: How.ASSIGN, kernel: How.K
 export function howToAnswer(
   $: XdpBuilder,
   packet: XdpPacket,
-  maps: ListenerMaps & KeyMaps,
+  maps: ListenerMaps & HostMaps & KeyMaps,
   segment: Segment,
   { policy, challenger }: { readonly policy: Pick<Policy, 'services'>; readonly challenger: Challenger },
   { word, options }: { readonly word: EnumValue<'form_word'>; readonly options: SynOptions },
@@ -96,6 +97,10 @@ export function howToAnswer(
   const plain = plainListener(stack) & ~HOW_MASK;
   const reset = plain | How.RESET.number;
   return $.inline(32, (out) => {
+    if (challenger.knowsHost === true) {
+      if (segment.link === 'ethernet') out.if(isForUs($, packet, maps).eq(0), () => How.NOT.number);
+      if (forms.includes('reset')) out.if(isUnicast(segment.destination).not(), () => How.NOT.number);
+    }
     if (mixed) {
       if (forms.includes('reset')) out.if(says('reset'), () => reset);
       out.if(says(undefined), () => How.NOT.number);
@@ -108,7 +113,7 @@ export function howToAnswer(
         const size = segment.family === 4 ? Ipv4.size : Ipv6.size;
         $.call('tcp_gen_syncookie', socket, ip, size, header, SynHeader.size);
       };
-      found = listening($, packet, maps, segment, stack, now, forms.includes('kernel') ? mark : undefined);
+      found = listening($, packet, maps, segment, challenger, now, forms.includes('kernel') ? mark : undefined);
       out.if(found.eq(0), () => How.NOT.number);
       if (stack.listener) {
         // Who signs takes no answer that is not signed, which only the host can do; what is signed wrongly costs it a look-up.

@@ -55,6 +55,8 @@ export interface Challenger {
   readonly stack: Stack;
   /** Challenges listeners by `reset` that `assign` cannot serve; otherwise they are left to the limits. */
   readonly resetsOthers?: boolean;
+  /** Answers only for addresses that the maps of `state/host.ts` name. */
+  readonly knowsHost?: boolean;
   /** Assumes a listener everywhere, without a look-up: a replay has no host. */
   readonly assumeListening?: boolean;
 }

@@ -3,6 +3,7 @@ import { howToAnswer, sendChallenge } from '../cookie/challenge.ts';
 import { stage } from '../stage.ts';
 import { activityGroup } from '../state/activity.ts';
 import { keyGroup } from '../state/hash.ts';
+import { hostGroup } from '../state/host.ts';
 import { listenerGroup } from '../state/listener.ts';
 import { Mode } from '../state/service-policy.ts';
 import { Refused } from './limits.ts';
@@ -20,7 +21,7 @@ export const challenge = stage({
       description: 'to be challenged, but the frame could not be made into an answer',
     },
   },
-  maps: [activityGroup, keyGroup, listenerGroup],
+  maps: [activityGroup, keyGroup, hostGroup, listenerGroup],
   reads: ['services'],
   build($, segment, context) {
     const { challenger, policy, packet, maps } = context;

@@ -5,6 +5,7 @@ import { type Context, handOver } from '../context.ts';
 import { howToAnswer } from '../cookie/challenge.ts';
 import { stage } from '../stage.ts';
 import { keyGroup } from '../state/hash.ts';
+import { hostGroup } from '../state/host.ts';
 import { listenerGroup } from '../state/listener.ts';
 import { batchOf, challenging, serviceStateGroup, type ServiceStateMaps } from '../state/service-limit.ts';
 import { Mode } from '../state/service-policy.ts';
@@ -25,7 +26,7 @@ export const pressure = stage({
       description: 'a SYN that was answered with a cookie in place of the server',
     },
   },
-  maps: [keyGroup, listenerGroup, serviceStateGroup],
+  maps: [keyGroup, hostGroup, listenerGroup, serviceStateGroup],
   reads: ['services'],
   build($, segment, context) {
     const { challenger, policy, packet, maps, now } = context;

@@ -17,9 +17,10 @@ import {
   type TcpSocket,
   u64,
 } from '../../ebpf/language.ts';
-import type { Stack } from '../cookie/challenger.ts';
+import type { Challenger, Stack } from '../cookie/challenger.ts';
 import { mapGroup } from '../maps.ts';
 import { type KeyMaps, keyedHash } from './hash.ts';
+import { type HostMaps, isLocal } from './host.ts';
 import { Address } from '../frame/address.ts';
 import type { Segment } from '../frame/parse.ts';
 import { socketTuple, Tuple4, Tuple6, TUPLE_SIZE } from '../frame/socket-tuple.ts';
@@ -158,9 +159,9 @@ function whatListens<R>($: Builder<R>, socket: Socket<R>, stack: Stack): Int<32>
 export function listening<R>(
   $: Builder<R>,
   packet: Packet<R>,
-  maps: ListenerMaps & KeyMaps,
+  maps: ListenerMaps & HostMaps & KeyMaps,
   { destination, tcp }: Segment,
-  stack: Stack,
+  { stack, knowsHost = false }: Pick<Challenger, 'stack' | 'knowsHost'>,
   now: Int<64>,
   refresh?: (socket: Socket<R>) => void,
 ): Int<32> {
@@ -179,17 +180,22 @@ export function listening<R>(
           found.set(word.u32().and(FOUND_MASK));
         },
         () => {
-          // No source: only a listener fits.
-          const nobody = Address.unspecified($, destination.family);
-          const [tuple, size] = socketTuple($, nobody, destination, tcp.dest.raw().u32().shl(16));
-          if (refresh)
-            packet.tcpSocket(tuple, size, (socket) => {
-              $.if(socket.state.eq(TCP_LISTEN), () => {
-                found.set(whatListens($, socket, stack));
-                refresh(socket);
+          const ask = (): void => {
+            // No source: only a listener fits.
+            const nobody = Address.unspecified($, destination.family);
+            const [tuple, size] = socketTuple($, nobody, destination, tcp.dest.raw().u32().shl(16));
+            if (refresh)
+              packet.tcpSocket(tuple, size, (socket) => {
+                $.if(socket.state.eq(TCP_LISTEN), () => {
+                  found.set(whatListens($, socket, stack));
+                  refresh(socket);
+                });
               });
-            });
-          else found.set($.invoke(finderFor(stack, destination.family), packet, tuple).and(FOUND_MASK));
+            else found.set($.invoke(finderFor(stack, destination.family), packet, tuple).and(FOUND_MASK));
+          };
+          // Who listens on every address does so on this host's only.
+          if (knowsHost) $.if(isLocal($, maps, destination).ne(0), ask);
+          else ask();
           const until = units.add(LIFETIME).and(UNTIL_MASK).u64().shl(UNTIL_SHIFT);
           place.set({ value: hash.shr(TAG_SHIFT).shl(TAG_SHIFT).or(until).or(found.u64()) });
         },

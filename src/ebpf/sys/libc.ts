@@ -27,6 +27,7 @@ const indexToName = libc.func('const char *if_indextoname(unsigned int index, vo
 const socketFunction = libc.func('int socket(int domain, int type, int protocol)');
 const sendFunction = libc.func('long send(int fd, const void *data, size_t length, int flags)');
 const recvFunction = libc.func('long recv(int fd, void *data, size_t length, int flags)');
+const setOption = libc.func('int setsockopt(int fd, int level, int option, const void *value, unsigned int length)');
 const clockResolution = libc.func('int clock_getres(int clock, void *result)');
 const signalMask = libc.func('int pthread_sigmask(int how, const void *set, void *old)');
 const getPageSize = libc.func('int getpagesize(void)');
@@ -156,6 +157,49 @@ export function netlinkRoute(request: Buffer): Result & { readonly answer?: Buff
     return received.ok ? { ...received, answer: answer.subarray(0, received.value) } : received;
   } finally {
     close(socket.value);
+  }
+}
+
+/** A socket of NETLINK_ROUTE, in the network namespace that it was opened in, until it is disposed of. */
+export class RouteSocket implements Disposable {
+  readonly #fd: number;
+
+  private constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  static open(): RouteSocket | { readonly errno: string } {
+    const [AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE] = [16, 3 | 0o2000000, 0];
+    const socket = result(socketFunction(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE) as number);
+    if (!socket.ok) return socket;
+    // Then the kernel itself leaves out what was not asked for: other routing tables may hold a million routes.
+    const [SOL_NETLINK, NETLINK_GET_STRICT_CHK] = [270, 12];
+    setOption(socket.value, SOL_NETLINK, NETLINK_GET_STRICT_CHK, Buffer.from([1, 0, 0, 0]), 4);
+    return new RouteSocket(socket.value);
+  }
+
+  /** Asks for a dump: all messages up to the last; none where the kernel has no such table. */
+  dump(request: Buffer): Result & { readonly messages?: readonly Buffer[] } {
+    const [NLMSG_ERROR, NLMSG_DONE] = [2, 3];
+    const sent = result(sendFunction(this.#fd, request, request.length, 0) as number | bigint);
+    if (!sent.ok) return sent;
+    const messages: Buffer[] = [];
+    for (;;) {
+      const part = Buffer.alloc(65_536);
+      const received = result(recvFunction(this.#fd, part, part.length, 0) as number | bigint);
+      if (!received.ok) return received;
+      for (let at = 0; at + 16 <= received.value;) {
+        const length = part.readUInt32LE(at);
+        const type = part.readUInt16LE(at + 4);
+        if (type === NLMSG_DONE || type === NLMSG_ERROR || length < 16) return { ok: true, value: 0, messages };
+        messages.push(part.subarray(at, at + length));
+        at += (length + 3) & ~3;
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    close(this.#fd);
   }
 }
 

@@ -43,7 +43,7 @@ const IflaXdp = { ATTACHED: 2, PROG_ID: 4, DRV_PROG_ID: 5, SKB_PROG_ID: 6, HW_PR
 const XdpAttached = { DRV: 1, SKB: 2, HW: 3 } as const;
 
 /** Attributes: length and type in 16 bits each, then the payload, padded to four bytes. */
-function attributes(bytes: Buffer): Map<number, Buffer> {
+export function attributes(bytes: Buffer): Map<number, Buffer> {
   const found = new Map<number, Buffer>();
   for (let at = 0; at + 4 <= bytes.length;) {
     const length = bytes.readUInt16LE(at);
