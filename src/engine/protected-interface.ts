@@ -45,6 +45,8 @@ export interface ProtectOptions {
   readonly pin?: boolean;
 }
 
+const MODES: readonly (XdpMode | 'auto')[] = ['auto', 'native', 'generic'];
+
 /** How long the accepting half stays after it was needed last: sent cookies may still come back. In milliseconds. */
 const LINGER_MS = Number(COOKIE_LIFE / 1_000_000n) + 1000;
 
@@ -91,6 +93,8 @@ export class ProtectedInterface implements Disposable {
   constructor(interfaceName: string, policy: Policy, { mode = 'auto', pin = false }: ProtectOptions) {
     const problem = interfaceNameProblem(interfaceName);
     if (problem !== undefined) throw new PolicyError('interface', problem);
+    if (!MODES.includes(mode))
+      throw new PolicyError('mode', `${JSON.stringify(mode)} is no mode; use ${MODES.join(', ')}`);
     this.interface = interfaceName;
     this.#nativeProblem = nativeProblem(interfaceName);
     this.#mode = mode;

@@ -6,7 +6,8 @@ const LONGEST = 15;
 const SPACE = new Set([0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20, 0xa0]);
 
 /** Why the kernel would never give an interface this name; undefined where it could. */
-export function interfaceNameProblem(name: string): string | undefined {
+export function interfaceNameProblem(name: unknown): string | undefined {
+  if (typeof name !== 'string') return `the name of an interface is a text, not of type ${typeof name}`;
   const bytes = Buffer.from(name);
   const shown = JSON.stringify(name.length > 40 ? `${name.slice(0, 40)}...` : name);
   if (bytes.length === 0) return 'the name of an interface cannot be empty; ip link lists the names';

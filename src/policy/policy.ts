@@ -149,6 +149,9 @@ function checkPrefixes(services: readonly Service[]): void {
 
 /** Checks what an operator wrote and fills in the rest. @throws PolicyError that names the path and the expected value. */
 export function resolvePolicy(input: PolicyInput = {}): Policy {
+  // The schema would take them for objects without a key.
+  if (input instanceof Map || input instanceof Set || input instanceof Date)
+    throw new PolicyError('', `a policy is an object with its keys, not a ${input.constructor.name}`);
   const result = policySchema.safeParse(input);
   if (!result.success) {
     const { path, message } = explainIssue(result.error.issues, input);

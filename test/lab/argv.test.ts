@@ -52,11 +52,13 @@ const hostile = [
   '\u202e',
   'x'.repeat(100_000),
 ];
+/** The interface of a host. */
+const INTERFACE = 'eth0';
 const values = fc.oneof(
   fc.constantFrom(...hostile, ...files),
   fc.constantFrom(
     'lo',
-    'eth0',
+    INTERFACE,
     '1/s',
     '10k/s',
     '5',
@@ -101,13 +103,13 @@ const word = fc.oneof(
 );
 /** What is nearly right reaches deepest. */
 const plausible = fc.constantFrom(
-  ['run', '-i', 'lo'],
-  ['run', '-i', 'lo', '-c', 'policy.toml'],
-  ['trace', '-i', 'lo'],
+  ['run', '-i', INTERFACE],
+  ['run', '-i', INTERFACE, '-c', 'policy.toml'],
+  ['trace', '-i', INTERFACE],
   ['check', 'policy.toml'],
   ['replay', 'capture.pcap'],
   ['explain', 'capture.pcap', '--packet', '1'],
-  ['detach', '-i', 'lo'],
+  ['detach', '-i', INTERFACE],
   ['lab', 'flood'],
   ['lab', 'wait', 'server'],
   ['lab', 'exec', 'server', '--', 'true'],
@@ -137,6 +139,7 @@ class Host {
     this.#netns = new Netns(name);
     this.#netns.remove();
     this.#netns.create();
+    this.#netns.ip('link', 'add', INTERFACE, 'type', 'veth', 'peer', 'name', 'other');
   }
 
   /** Runs a command, over files as they are before: some commands overwrite them. */
@@ -169,9 +172,9 @@ class Host {
   /** What a command left behind. */
   leftovers() {
     return this.#netns.run(() => ({
-      xdp: readInterface(interfaceIndex('lo')!).xdp,
-      pinned: new Pins('lo').exist,
-      process: protectingProcess('lo'),
+      xdp: readInterface(interfaceIndex(INTERFACE)!).xdp,
+      pinned: new Pins(INTERFACE).exist,
+      process: protectingProcess(INTERFACE),
     }));
   }
 
