@@ -81,5 +81,6 @@ export { type Socket, type SocketPointer, TCP_LISTEN, TCP_TIME_WAIT, type TcpSoc
 export { Elements, type Snapshot, type ValueOf, type View, type Writable } from './dsl/view.ts';
 export { DslError, type ErrorCode, errorCodes, SeawallError, SyscallError, UnsupportedError } from './errors.ts';
 export type { Backend, CompiledCode } from './ir/compile.ts';
-export { FunctionCache } from './ir/function-cache.ts';
+export { FunctionCache, type KnownFunctions } from './ir/function-cache.ts';
+export { formatFunctions, parseFunctions } from './ir/function-text.ts';
 export { codeFrame, type SourceLocation } from './source-location.ts';

@@ -38,8 +38,10 @@ export class CallSite {
   #frame: NodeJS.CallSite | undefined;
   #location: SourceLocation | undefined;
 
-  constructor() {
-    if (!looking) return;
+  /** Here, or at a place that was known before. */
+  constructor(location?: SourceLocation) {
+    this.#location = location;
+    if (location || !looking) return;
     const { stackTraceLimit, prepareStackTrace } = Error;
     Error.prepareStackTrace = keepFrames;
     for (const depth of DEPTHS) if ((this.#frame = authorsFrame(depth))) break;

@@ -15,6 +15,7 @@ import {
 import type { Protection } from '../dataplane/pipeline.ts';
 import { buildId } from './build-id.ts';
 import { DiskCache } from './cache.ts';
+import { shippedFunctions } from './shipped-functions.ts';
 
 export interface Programs {
   readonly program: Program;
@@ -61,14 +62,17 @@ function cacheKey({ key }: Protection): string | undefined {
   return key === undefined ? undefined : [buildId(), release(), version(), key].join('\n');
 }
 
-/** What this process compiled: most changes of a policy are of numbers. */
+/** What this process compiled, and what was compiled with the package: most changes of a policy are of numbers. */
 const functions = new FunctionCache();
 
 /** The images of a protection's programs, the accepting half last. @throws DslError. */
 function imagesOf(made: Protection): ProgramImage[] {
+  const first = functions.empty;
+  if (first) functions.learn(shippedFunctions());
   const names = made.write.accept ? (['program', 'accept'] as const) : (['program'] as const);
-  // If functions are known, a program is written without source lines first, for this use alone.
-  return names.map((name) => knownImage(() => made.write[name]!(), functions) ?? imageOf(made[name]!, functions));
+  // If all functions may be known, a program is written without source lines first, for this use alone.
+  const known = (name: 'program' | 'accept') => (first ? undefined : knownImage(() => made.write[name]!(), functions));
+  return names.map((name) => known(name) ?? imageOf(made[name]!, functions));
 }
 
 const textOf = (images: readonly ProgramImage[]): string => JSON.stringify(images.map((image) => formatImage(image)));

@@ -25,7 +25,7 @@ export interface Instruction {
   readonly slot?: number;
   /** The block that a jump goes to; `offset` once the program is laid out. */
   readonly target?: number;
-  /** Which of its function's replaceable constants `imm` is. */
+  /** Which of its function's replaceable constants `imm` is, or `wide`, or the `offset` of a load. */
   readonly constant?: number;
   readonly site?: CallSite | undefined;
   readonly note?: string | undefined;

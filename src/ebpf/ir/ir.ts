@@ -29,7 +29,7 @@ export interface Replaceable {
 interface Common {
   readonly site?: CallSite | undefined;
   readonly note?: string | undefined;
-  /** Where `b` is replaceable. */
+  /** Where `b`, or the offset of a load, is replaceable. */
   readonly constant?: Replaceable | undefined;
 }
 

@@ -39,11 +39,11 @@ class Selector {
     return (opcode, fields) => this.#insns.push(instruction(opcode, { site, note, ...fields }));
   }
 
-  #constant(emit: Emit, dst: VReg, value: bigint): void {
+  #constant(emit: Emit, dst: VReg, value: bigint, constant?: Replaceable): void {
     const wide = signed64(value);
     if (fitsSigned32(wide)) emit(Class.ALU64 | Alu.mov, { dst, imm: Number(wide) });
     else if (wide >= 0n && wide <= 0xffff_ffffn) emit(Class.ALU | Alu.mov, { dst, imm: low32(wide) });
-    else emit(LD_IMM64, { dst, wide });
+    else emit(LD_IMM64, { dst, wide, ...replaced(constant) });
   }
 
   #move(emit: Emit, dst: VReg, src: Operand): void {
@@ -52,20 +52,26 @@ class Selector {
   }
 
   /** The operand in a register. */
-  #register(emit: Emit, operand: Operand): VReg {
+  #register(emit: Emit, operand: Operand, constant?: Replaceable): VReg {
     if (typeof operand === 'number') return operand;
     const register = this.nextVReg++;
-    this.#constant(emit, register, operand);
+    this.#constant(emit, register, operand, constant);
     return register;
   }
 
   /** The second operand of an arithmetic instruction or a jump, as an immediate where it fits. */
-  #second(emit: Emit, operand: Operand, width: 32 | 64): { source: number; src: number; imm: number } {
+  #second(
+    emit: Emit,
+    operand: Operand,
+    width: 32 | 64,
+    constant: Replaceable | undefined,
+  ): Pick<Instruction, 'src' | 'imm' | 'constant'> & { readonly source: number } {
     if (typeof operand === 'bigint') {
-      if (width === 32) return { source: Source.IMM, src: 0, imm: low32(operand) };
-      if (fitsSigned32(signed64(operand))) return { source: Source.IMM, src: 0, imm: Number(signed64(operand)) };
+      if (width === 32) return { source: Source.IMM, src: 0, imm: low32(operand), ...replaced(constant) };
+      if (fitsSigned32(signed64(operand)))
+        return { source: Source.IMM, src: 0, imm: Number(signed64(operand)), ...replaced(constant) };
     }
-    return { source: Source.REG, src: this.#register(emit, operand), imm: 0 };
+    return { source: Source.REG, src: this.#register(emit, operand, constant), imm: 0 };
   }
 
   #address(emit: Emit, { base, offset }: Address): { base: number; offset: number; slot?: number } {
@@ -80,14 +86,13 @@ class Selector {
   #alu(emit: Emit, { alu, width, dst, a, b, constant }: Op & { op: 'alu' }): void {
     const commutes = alu === 'add' || alu === 'and' || alu === 'or' || alu === 'xor' || alu === 'mul';
     const [left, right] = commutes && (b === dst || typeof a === 'bigint') ? [b, a] : [a, b];
-    const { source, src, imm } = this.#second(emit, right, width);
+    const { source, ...second } = this.#second(emit, right, width, constant);
+    const { src } = second;
     const target = source === Source.REG && src === dst && left !== dst ? this.nextVReg++ : dst;
     if (target !== left) this.#move(emit, target, left);
     emit((width === 64 ? Class.ALU64 : Class.ALU) | Alu[alu] | source, {
       dst: target,
-      src,
-      imm,
-      ...replaced(constant),
+      ...second,
     });
     if (target !== dst) this.#move(emit, dst, target);
   }
@@ -106,7 +111,12 @@ class Selector {
         return emit(Class.ALU | Alu.end | Source.REG, { dst: op.dst, imm: op.bits });
       case 'load': {
         const { base, ...at } = this.#address(emit, op.from);
-        return emit(Class.LDX | Mode.MEM | sizeCode(op.size), { dst: op.dst, src: base, ...at });
+        return emit(Class.LDX | Mode.MEM | sizeCode(op.size), {
+          dst: op.dst,
+          src: base,
+          ...at,
+          ...replaced(op.constant),
+        });
       }
       case 'store':
         return this.#store(emit, op.size, op.to, op.src);
@@ -172,9 +182,9 @@ class Selector {
       case 'branch': {
         const { compare, width, a, b, constant } = end;
         const dst = this.#register(emit, a);
-        const { source, src, imm } = this.#second(emit, b, width);
+        const { source, ...second } = this.#second(emit, b, width, constant);
         const opcode = jumpClass(compare, width, b) | Jump[compare] | source;
-        const test = instruction(opcode, { dst, src, imm, site: end.site, note: end.note, ...replaced(constant) });
+        const test = instruction(opcode, { dst, ...second, site: end.site, note: end.note });
         return { kind: 'branch', test, then: end.then, otherwise: end.otherwise };
       }
     }
