@@ -7,7 +7,7 @@ import { Netns } from '../../lab/netns.ts';
 import { DEFAULT_STACK } from '../../src/dataplane/cookie/challenger.ts';
 import { settableClock } from '../../src/dataplane/state/clock.ts';
 import { formFeature } from '../../src/engine/challenger.ts';
-import { interfaceIndex, Program, TcLink, xdp, XDP } from '../../src/ebpf/index.ts';
+import { interfaceIndex, kernelFieldOffset, Program, TcLink, xdp, XDP } from '../../src/ebpf/index.ts';
 import { ethernet, frame, ipv4, ipv6, tcp } from '../../src/net/build.ts';
 import { parseFrame } from '../../src/net/parse.ts';
 import type { TcpOption } from '../../src/net/tcp-options.ts';
@@ -81,9 +81,12 @@ function segmentPayload({ mss, timestamps }: ModelAccepted, family: 4 | 6): numb
   });
 
   it('agree on every ACK', () => {
+    const [length, limit] = ['sk_ack_backlog', 'sk_max_ack_backlog'].map((name) =>
+      kernelFieldOffset('sock', name)!,
+    ) as [number, number];
     using kernel = new ProgramUnderTest(
       { challenge: { mode: 'always', form: 'assign' }, limits: { verified: { rate: '1k/s', burst: 100_000 } } },
-      { form: 'assign', stack: DEFAULT_STACK, assumeListening: true },
+      { form: 'assign', stack: { ...DEFAULT_STACK, acceptQueue: { length, limit } }, assumeListening: true },
     );
     const model = new Model(kernel.protection.policy, kernel.keys, { form: 'assign', listening: new Set([80, 81]) });
     const listener = new Model(kernel.protection.policy, kernel.keys, { form: 'assign', listening: new Set([80]) });
@@ -154,9 +157,11 @@ function segmentPayload({ mss, timestamps }: ModelAccepted, family: 4 | 6): numb
       });
       seen[expected ? 'accepted' : 'refused']++;
       if (!expected || !random.chance(0.2)) continue;
-      // The same ACK makes no second connection once the first is gone.
+      // The same ACK makes no second connection once the first is gone, however long after its batch.
       netns.run(() => execFileSync('ss', ['-tK', 'dport', '=', `:${String(port)}`]));
       expect(connection(port)).toBeUndefined();
+      now += 1_000_000_000n;
+      kernel.at(now);
       receive(data);
       expect([listener.accept(data, now), connection(port)]).toEqual([undefined, undefined]);
     }
