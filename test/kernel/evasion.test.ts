@@ -174,6 +174,25 @@ describeAsRoot('evasion', () => {
     expect(fresh.judge(syn4).reason).toBe('challenged');
   });
 
+  it('a source that proves itself again gets no new tokens', () => {
+    using fresh = new ProgramUnderTest(
+      { challenge: { mode: 'always' }, limits: { verified: { rate: '1/h', burst: 2 } } },
+      { form: 'reset', stack: DEFAULT_STACK },
+    );
+    const data = HIDDEN[0]![1];
+    const { ack } = parseFrame(fresh.at(DAY).judge(data).data).tcp!;
+    const reset = frame([ethernet(), ipv4(), tcp({ source: 40_000, flags: ['RST'], seq: ack })]);
+    const frames = [reset, data, data, data, reset, data];
+    expect(frames.map((one) => fresh.judge(one).reason)).toEqual([
+      'proof',
+      'verified',
+      'verified',
+      'over-verified',
+      'proof',
+      'over-verified',
+    ]);
+  });
+
   it('a proof over IPv6 verifies no IPv4 address of the same bytes', () => {
     using fresh = new ProgramUnderTest({ challenge: { mode: 'always' } }, { form: 'reset', stack: DEFAULT_STACK });
     const ip = ipv6({ src: 'c0a8:105::', dst: 'fd00::10' });
