@@ -5,10 +5,12 @@ import { Worker } from 'node:worker_threads';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
-import type * as Challengers from '../../src/dataplane/cookie/challenger.ts';
+import type { Challenger } from '../../src/dataplane/cookie/challenger.ts';
+import { commonHosts } from '../../src/dataplane/cookie/common-hosts.ts';
 import type * as Pipeline from '../../src/dataplane/pipeline.ts';
 import type * as Clock from '../../src/dataplane/state/clock.ts';
 import type * as Toolkit from '../../src/ebpf/index.ts';
+import { settleChallenger } from '../../src/engine/challenger.ts';
 import type { Compiled } from '../../src/engine/load-programs.ts';
 import type * as Shipped from '../../src/engine/shipped-functions.ts';
 import { resolvePolicy } from '../../src/policy/policy.ts';
@@ -45,31 +47,32 @@ it('the bundle compiles the same programs, under the same key, with lines of Typ
   for (const file of sources) expect(file).toMatch(/\/src\/(dataplane|net)\/.*\.ts$/);
 });
 
+/** The same with other numbers in the place of all that may differ between hosts that have the same limits. */
+function elsewhere({ stack, ...rest }: Challenger): Challenger {
+  const { largest, keys, ...offsets } = stack.listener!;
+  const other = Object.fromEntries(Object.keys(offsets).map((name, index) => [name, 200 + 4 * index]));
+  const listener = { ...offsets, ...other, keys: keys.map((_key, index) => 1000 + 8 * index), largest };
+  return { ...rest, stack: { ...stack, listener, timeWaitNext: 216, acceptQueue: { length: 220, limit: 224 } } };
+}
+
 it('a start with the default policy finds its functions compiled, whatever the numbers of its host are', async () => {
   const load = async <T>(path: string): Promise<T> => (await import(`${ROOT}dist/src/${path}`)) as T;
   const { protection } = await load<typeof Pipeline>('dataplane/pipeline.js');
   const { tickClock } = await load<typeof Clock>('dataplane/state/clock.js');
-  const { DEFAULT_STACK } = await load<typeof Challengers>('dataplane/cookie/challenger.js');
   const { FunctionCache, knownImage } = await load<typeof Toolkit>('ebpf/index.js');
   const { shippedFunctions } = await load<typeof Shipped>('engine/shipped-functions.js');
   const functions = new FunctionCache();
   functions.learn(shippedFunctions());
-  for (const [windowScale, largest] of [
-    [7, 6 << 20],
-    [10, 32 << 20],
-  ] as const) {
-    const listener = { mptcp: 1000, keys: [1008], buffer: 200, locks: 204, clamp: 208, ratio: 212, largest };
-    const fields = { listener, timeWaitNext: 216, acceptQueue: { length: 220, limit: 224 } };
-    const { write } = protection(resolvePolicy(), {
-      clock: tickClock(1_000_000n, -0x1234_5678_9abcn),
-      challenger: {
-        form: 'assign',
-        forms: { cookie: 'assign' },
-        stack: { ...DEFAULT_STACK, windowScale, ...fields },
-        resetsOthers: true,
-      },
-    });
+  for (const host of commonHosts) {
+    const clock = tickClock(1_000_000n, -0x1234_5678_9abcn);
+    const { write } = protection(resolvePolicy(), { clock, challenger: elsewhere(host) });
     expect(knownImage(write.program, functions)).toBeDefined();
     expect(knownImage(write.accept!, functions)).toBeDefined();
   }
+});
+
+it('this host is one of the common ones, but for its numbers', () => {
+  const shape = (host: Challenger | undefined): unknown =>
+    JSON.parse(JSON.stringify(host, (_name, value: unknown) => (typeof value === 'number' ? 0 : value)));
+  expect(shape(settleChallenger(resolvePolicy(), 'nosuch0').challenger)).toEqual(shape(commonHosts[0]));
 });
