@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { SyscallError, type XdpMode } from '../ebpf/index.ts';
 import { type ProtectedInterface, protect, type Stats } from '../engine/protect.ts';
 import type { SynReport } from '../engine/syn-report.ts';
+import { hostNotes } from '../engine/host-notes.ts';
 import { guardAgainstLockOut } from '../engine/lock-out.ts';
 import type { Policy } from '../policy/policy.ts';
 import { formatPolicy } from '../policy/toml.ts';
@@ -248,6 +249,7 @@ async function run(options: RunOptions): Promise<void> {
       "this mount namespace has a BPF file system of its own (ip netns exec and containers make one): the protection ends with it, even where this process is killed; nsenter --net keeps the host's",
     );
   }
+  for (const note of hostNotes(policy)) output.complain(note);
   const how = await watch(protection, options, output, stopped);
   const stats = protection.stats();
   output.print('totals', stats, totals(stats, protection.policy.dryRun));

@@ -7,6 +7,7 @@ import { DEFAULT_STACK, type Form } from '../dataplane/cookie/challenger.ts';
 import type { Policy } from '../policy/policy.ts';
 import { formFeature, settleChallenger } from '../engine/challenger.ts';
 import { hostClock } from '../engine/host-clock.ts';
+import { hostNotes } from '../engine/host-notes.ts';
 import { linkKindOf } from '../engine/link.ts';
 import { flatMaps } from '../dataplane/maps.ts';
 import { listCapacity, readLists } from '../engine/lists/lists.ts';
@@ -111,7 +112,7 @@ export function checkPolicy(policy: Policy, interfaceName: string | undefined, v
     programs: specs.map((spec) => checkProgram(spec, visits)),
     maps: flatMaps(maps).map((spec) => ({ name: spec.name, bytes: mapBytes(spec) })),
     challenge: settled.note,
-    notes: notesOn(policy),
+    notes: [...notesOn(policy), ...hostNotes(policy)],
     features: FORMS.flatMap((form) => formFeature(form) ?? []),
     falseLimit: BUSY.map((busySources) => ({
       busySources,
