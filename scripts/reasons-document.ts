@@ -30,6 +30,7 @@ const advice: Readonly<Partial<Record<ReasonName, string>>> = {
   'over-verified': 'raise `limits.verified`; a NAT holds many clients',
   contended: 'nothing below millions a second from one source; it was over its limit',
   'no-answer': 'look at them: `seawall replay FILE --write-dropped`',
+  'tcp-checksum': 'nothing: Linux would drop it, too',
 };
 
 function adviceFor(name: ReasonName): string {

@@ -4,8 +4,9 @@ import { pinToCpu } from '../../src/ebpf/index.ts';
 import { DEFAULT_STACK } from '../../src/dataplane/cookie/challenger.ts';
 import { ethernet, frame, ipv4, ipv6, ipv6Extension, type Layer, tcp, udp, vlan } from '../../src/net/build.ts';
 import { ETH_P, IPPROTO } from '../../src/net/headers.ts';
-import { internetChecksum } from '../../src/net/checksum.ts';
+import { internetChecksum, pseudoHeaderSum } from '../../src/net/checksum.ts';
 import { parseFrame } from '../../src/net/parse.ts';
+import { LINUX_SYN_OPTIONS } from '../../src/net/tcp-options.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 import { ProgramUnderTest } from '../support/program-under-test.ts';
 
@@ -89,6 +90,12 @@ const REFUSED: readonly (readonly [string, Buffer, string])[] = [
   ],
   ['a header length below five', frame([ethernet(), ipv4({ versionIhl: 0x44 }), syn]), 'bad-ip-header'],
   ['IPv6 behind the type of IPv4', frame([ethernet({ proto: ETH_P.IP }), ipv6(), syn]), 'bad-ip-header'],
+  ['a wrong TCP checksum', frame([ethernet(), ipv4(), tcp({ checksum: 1 })]), 'tcp-checksum'],
+  [
+    'a wrong TCP checksum behind options',
+    frame([ethernet(), ipv6(), tcp({ options: LINUX_SYN_OPTIONS, checksum: 1 })]),
+    'tcp-checksum',
+  ],
   ['a data offset below five', frame([ethernet(), ipv4(), tcp({ dataOffset: 0x40 })]), 'bad-tcp-header'],
   ['a data offset beyond the segment', frame([ethernet(), ipv4(), tcp({ dataOffset: 0xf0 })]), 'bad-tcp-header'],
 ];
@@ -118,6 +125,38 @@ describeAsRoot('evasion', () => {
       const start = answer.indexOf(0x45, 12);
       expect(internetChecksum(answer.subarray(start, start + 20))).toBe(0);
     }
+  });
+
+  it.each([
+    ['IPv4', ipv4(), 6 + 24],
+    ['IPv6', ipv6(), 6 + 24],
+  ])('a SYN over %s whose checksum a device was to finish is challenged', (_family, ip, rest) => {
+    const { source, destination } = ip.addresses!;
+    const checksum = pseudoHeaderSum(source, destination, 6, rest - 6);
+    const half = (value: number): Buffer =>
+      frame([ethernet(), ip, tcp({ options: [{ kind: 'mss', size: 1460 }], checksum: value })]);
+    expect(kernel.judge(half(checksum)).reason).toBe('challenged');
+    expect(kernel.judge(half(checksum ^ 0x100)).reason).toBe('tcp-checksum');
+  });
+
+  it.each([
+    ['neither', 0x02, 0, 0],
+    ['ECN', 0xc2, 0, 0x40],
+    ['accurate ECN', 0xc2, 1, 0x40],
+    ['accurate ECN of a kind that is still to come', 0x82, 1, 0],
+  ])('a client that offers %s gets the answer of RFC 3168', (_what, flags, ae, expected) => {
+    // RFC 9768, section 3.1.2: a server without it answers with ECE alone, or with none of the three, and the client goes on so.
+    using cookies = new ProgramUnderTest(
+      { challenge: { mode: 'always' } },
+      { form: 'assign', stack: DEFAULT_STACK, assumeListening: true },
+    );
+    const data = frame([ethernet(), ipv4(), tcp({ flags, dataOffset: 0xa0 | ae, options: LINUX_SYN_OPTIONS })]);
+    const { reason, data: answer } = cookies.at(DAY).judge(data);
+    const at = 14 + 20 + 12;
+    expect([reason, answer[at]! & 0x0f, answer[at + 1]]).toEqual(['challenged', 0, 0x12 | expected]);
+    // The cookie carries what was agreed on.
+    const stamp = parseFrame(answer).tcp!.options.find(({ kind }) => kind === 'timestamps') as { value: number };
+    expect(stamp.value & 1).toBe(expected === 0 ? 0 : 1);
   });
 
   it.each(REFUSED)('%s is refused', (_what, data, reason) => {

@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { formFeature } from '../../src/engine/challenger.ts';
 import { type PolicyInput, protect } from '../../src/index.ts';
+import { frame, ipv4, tcp } from '../../src/net/build.ts';
+import { LINUX_SYN_OPTIONS } from '../../src/net/tcp-options.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 import { CLI, Running } from '../support/cli.ts';
 import { LINK, LinkLab, linkTypes, linkTypesHere } from '../support/link-kinds.ts';
@@ -54,6 +56,28 @@ describeAsRoot('links of each kind', () => {
       expect(reasons['over-source']).toBeGreaterThanOrEqual(BigInt((SYNS - 5) * families.length));
     });
   });
+
+  it.each(types.filter(({ name }) => ['veth', 'veth whose other end runs XDP', 'tun'].includes(name)))(
+    'a SYN with a wrong checksum gets no answer on $name',
+    async (type) => {
+      using lab = await LinkLab.create(LAB, type);
+      await lab.serve(1);
+      using protection = lab.server.run(() => protect(LINK, { challenge: { mode: 'always' } }));
+      const syns = (checksum?: number): Buffer[] =>
+        Array.from({ length: 50 }, (_, index) =>
+          frame([
+            ipv4({ src: `10.0.0.${String(100 + index)}` }),
+            tcp({ options: LINUX_SYN_OPTIONS, ...(checksum === undefined ? {} : { checksum }) }),
+          ]),
+        );
+      lab.send([...syns(0xbad), ...syns()]);
+      const counted = (): unknown => {
+        const { challenged, 'tcp-checksum': wrong } = protection.stats().reasons;
+        return { challenged, wrong };
+      };
+      await expect.poll(counted).toEqual({ challenged: 50n, wrong: 50n });
+    },
+  );
 
   it('native mode, where answers are lost, is a wish that is granted with a warning', async () => {
     using lab = await LinkLab.create(

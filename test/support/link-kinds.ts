@@ -308,6 +308,16 @@ export class LinkLab implements Disposable {
       .stdout.trim();
   }
 
+  /** Sends IPv4 packets as they are. */
+  send(packets: readonly Buffer[]): void {
+    const script = `
+import socket, sys
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+for line in sys.stdin: raw.sendto(bytes.fromhex(line), ("${server.ipv4}", 0))`;
+    const input = packets.map((packet) => `${packet.toString('hex')}\n`).join('');
+    this.client.run(() => execFileSync('python3', ['-c', script], { input }));
+  }
+
   /** Begins so many connections at once, from one address, and gives them up. */
   flood(family: 4 | 6, connections: number): void {
     const host = family === 4 ? server.ipv4 : server.ipv6;

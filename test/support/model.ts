@@ -260,7 +260,22 @@ export class Model {
     return Number(sipHash13(this.#keys.cookie[at]!, this.#keys.cookie[at + 1]!, words) & 0xffff_ffffn);
   }
 
+  /** Whether the checksum is neither right nor that of the pseudo header alone, which a device was to finish. */
+  #hasWrongChecksum({ source, destination, tcp, length }: Syn): boolean {
+    // Not asked where data and fragments may come.
+    if (!this.#policy.sanity.has('syn-payload') || !this.#policy.sanity.has('syn-fragment')) return false;
+    const words = (bytes: Buffer): number => {
+      let sum = 0;
+      for (let at = 0; at < bytes.length; at += 2) sum += bytes.readUInt16BE(at);
+      return sum;
+    };
+    const pseudo = words(source) + words(destination) + 6 + length;
+    const whole = (pseudo + words(tcp.subarray(0, length))) % 0xffff === 0;
+    return !whole && pseudo % 0xffff !== tcp.readUInt16BE(16) % 0xffff;
+  }
+
   #challenge(syn: Syn, form: ModelForm, options: Buffer, now: bigint): never {
+    if (this.#hasWrongChecksum(syn)) end('tcp-checksum');
     if (this.#challengedUntil < now + (2n << 35n)) this.#challengedUntil = now + (2n << 35n) + 1_000_000_000n;
     const { tcp, family } = syn;
     const isn = tcp.readUInt32BE(4);

@@ -147,6 +147,7 @@ export function randomFrame(random: Random): Buffer {
         window: random.pick([64_240, 512, 1024, 65_535, random.below(65_536)]),
         options: options(random),
         ...(random.chance(0.03) ? { dataOffset: random.below(256) } : {}),
+        ...(random.chance(0.03) ? { checksum: random.below(65_536) } : {}),
       });
   let bytes = frame([...link, ...ip, segment], new Uint8Array(random.chance(0.1) ? random.below(40) : 0));
   if (random.chance(0.2)) bytes = Buffer.concat([bytes, Buffer.alloc(random.below(30))]); // padding

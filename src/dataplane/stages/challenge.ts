@@ -1,5 +1,6 @@
 /** A SYN that may not simply pass is answered in place of the server where that is possible, else dropped. */
 import { howToAnswer, sendChallenge } from '../cookie/challenge.ts';
+import { canCheck, hasWrongChecksum } from '../frame/tcp-checksum.ts';
 import { stage } from '../stage.ts';
 import { activityGroup } from '../state/activity.ts';
 import { keyGroup } from '../state/hash.ts';
@@ -20,9 +21,14 @@ export const challenge = stage({
       verdict: 'drop',
       description: 'to be challenged, but the frame could not be made into an answer',
     },
+    'tcp-checksum': {
+      number: 42,
+      verdict: 'drop',
+      description: 'to be challenged, but its TCP checksum is wrong',
+    },
   },
   maps: [activityGroup, keyGroup, hostGroup, listenerGroup],
-  reads: ['services'],
+  reads: ['sanity', 'services'],
   build($, segment, context) {
     const { challenger, policy, packet, maps } = context;
     const { challenged } = pressure.reasons;
@@ -39,6 +45,9 @@ export const challenge = stage({
       return howToAnswer($, packet, maps, segment, { policy, challenger }, { word, options }, now);
     }).forget();
     const answer = () => {
+      // Nobody else looks at it: the host never sees a SYN that is answered here.
+      if (canCheck(policy))
+        $.if(hasWrongChecksum($, packet, segment).ne(0), () => context.end(challenge.reasons['tcp-checksum'], cell));
       context.tell($.u32(challenged.number), cell);
       if (context.dryRun) return context.leave(challenged);
       sendChallenge($, packet, maps, segment, options, { policy, challenger }, plan, now, () =>
