@@ -27,14 +27,20 @@ import { isKernelProof } from './cookie/challenge.ts';
 import type { Form, Stack } from './cookie/challenger.ts';
 import type { Clock } from './state/clock.ts';
 import { redeem, type Redeemed } from './cookie/cookie.ts';
+import type { Address } from './frame/address.ts';
 import { byFamily, type LinkKind, parseLink } from './frame/link.ts';
 import { parseSegment, portsWord, type Segment } from './frame/parse.ts';
 import { socketTuple } from './frame/socket-tuple.ts';
 import { parseSynOptions, Present } from './frame/syn-options.ts';
 import { type CounterMaps, count } from './outcome/exits.ts';
 import { flags } from './stages/flags.ts';
+import { servedBy, type ServedMaps } from './stages/service.ts';
+import { verified } from './stages/verified.ts';
 import { hasReopened, markRedeemed, markReopened, type RedeemedMaps, wasRedeemed } from './state/redeemed.ts';
-import { remember, type VerifiedMaps } from './state/verified-sources.ts';
+import { batchOf, overService, type ServiceStateMaps } from './state/service-limit.ts';
+import type { ServiceValues } from './state/service-policy.ts';
+import { raiseLevel, verifiedCharge } from './state/verified-level.ts';
+import { rememberAndCharge, type VerifiedMaps } from './state/verified-sources.ts';
 
 /** `struct bpf_tcp_req_attrs` (include/net/tcp.h, Linux 6.9). */
 const RequestAttributes = struct('bpf_tcp_req_attrs', {
@@ -63,7 +69,7 @@ export const hasAcceptProgram = (forms: readonly Form[], { timeWaitNext }: Stack
 
 /** The program that accepts answers to challenges. The form `assign` needs `bpf_sk_assign_tcp_reqsk`, Linux 6.9. */
 export function acceptProgram(
-  policy: Pick<Policy, 'remember'>,
+  policy: AcceptPolicy,
   maps: AcceptMaps,
   clock: Clock,
   { stack, link, forms }: { readonly stack: Stack; readonly link: LinkKind; readonly forms: readonly Form[] },
@@ -91,7 +97,7 @@ export function acceptProgram(
       const room = $.let($.u32(0));
       const next = $.let($.u32(0));
       packet.tcpSocket(tuple, tupleSize, (socket) => {
-        const ended = accept($, packet, socket, segment, stamps, { maps, forms, stack, now });
+        const ended = accept($, packet, socket, segment, stamps, { policy, maps, forms, stack, now });
         outcome.set(ended.outcome);
         room.set(ended.room);
         next.set(ended.next);
@@ -101,9 +107,12 @@ export function acceptProgram(
         count($, maps, $.u32(flags.reasons['accept-queue'].number));
         return TC.SHOT;
       });
+      $.if(outcome.eq(Outcome.OVER), () => {
+        count($, maps, $.u32(verified.reasons['over-redeemed'].number));
+        return TC.SHOT;
+      });
       $.if(outcome.eq(Outcome.ACCEPTED), () => {
         markRedeemed($, maps, segment, room, now);
-        remember($, maps, source, policy.remember, now);
       });
       $.if(outcome.eq(Outcome.REOPEN), () => {
         markReopened($, maps, segment, now);
@@ -115,10 +124,11 @@ export function acceptProgram(
 }
 
 type Tc = Builder<TcAction>;
-type AcceptMaps = VerifiedMaps & RedeemedMaps & CounterMaps;
+type AcceptPolicy = Pick<Policy, 'remember' | 'services'>;
+type AcceptMaps = VerifiedMaps & RedeemedMaps & CounterMaps & ServedMaps & ServiceStateMaps;
 
 /** What became of a segment that belongs to a socket. */
-const Outcome = enumOf('accept_outcome', { NOTHING: 0, ACCEPTED: 1, FULL: 2, REOPEN: 3 });
+const Outcome = enumOf('accept_outcome', { NOTHING: 0, ACCEPTED: 1, FULL: 2, REOPEN: 3, OVER: 4 });
 
 /** The timestamps of an ACK in host order. `timestamps` is 0 where it has none. */
 interface Stamps {
@@ -128,6 +138,7 @@ interface Stamps {
 }
 
 interface Surroundings {
+  readonly policy: AcceptPolicy;
   readonly maps: AcceptMaps;
   readonly forms: readonly Form[];
   readonly stack: Stack;
@@ -156,7 +167,7 @@ function accept(
   socket: Socket<TcAction>,
   segment: Segment,
   stamps: Stamps,
-  { maps, forms, stack, now }: Surroundings,
+  { policy, maps, forms, stack, now }: Surroundings,
 ) {
   return $.inline({ outcome: Outcome, room: 32, next: 32 }, (out) => {
     const nothing = () => ({ outcome: Outcome.NOTHING, room: 0, next: 0 });
@@ -186,15 +197,22 @@ function accept(
     }
     if (!redeemed) return nothing();
     const listener = socket.asTcp().orExit(() => out.leave(nothing()));
-    const room = $.let($.u32(0));
+    const room = $.let($.u32(0).forget());
     if (stack.acceptQueue) {
       const { length, limit } = stack.acceptQueue;
       const [queued, most] = [listener.u32(length), listener.u32(limit)];
       out.if(queued.gt(most), () => ({ outcome: Outcome.FULL, room: 0, next: 0 }));
       $.if(queued.add(BATCH_PACKETS).lt(most), () => {
-        room.set(1);
+        room.set($.u32(1).forget());
       });
     }
+    // A listener that no service protects any more sent its cookies before a change of the policy.
+    const served = servedBy($, policy, maps, segment, () => out.leave(nothing()));
+    out.if(overRedeemed($, maps, segment.source, policy, served, now).ne(0), () => ({
+      outcome: Outcome.OVER,
+      room: 0,
+      next: 0,
+    }));
     const attributes = requestAttributes($, redeemed, stamps);
     const failure = $.callKernel('bpf_sk_assign_tcp_reqsk', packet, listener, attributes, RequestAttributes.size);
     out.if(failure.ne(0), nothing);
@@ -223,6 +241,26 @@ function reopen($: Tc, packet: TcPacket, { tcp }: Segment, at: Int<32>, next: In
   $.call('l4_csum_replace', packet, checksum, before.word.u64(), RST, LengthAndFlags.size);
   $.call('skb_store_bytes', packet, at.add(Tcp.offsets.seq), sequence, Sequence.size, 0);
   $.call('skb_store_bytes', packet, at.add(Tcp.offsets.dataOffset), lengthAndFlags, LengthAndFlags.size, 0);
+}
+
+/** A redeemed cookie is paid for like a SYN: by its source, which is verified from now on, and by the service. Gives 1 where the source cannot. */
+function overRedeemed(
+  $: Tc,
+  maps: AcceptMaps,
+  source: Address,
+  policy: AcceptPolicy,
+  served: ServiceValues,
+  now: Int<64>,
+): Int<32> {
+  const { service, index, verified: bucket } = served;
+  const charge = verifiedCharge($, maps, policy, served, now);
+  const over = rememberAndCharge($, maps, source, policy, now, charge);
+  $.if(service.price.ne(0).and(over.eq(0)), () => {
+    overService($, maps, index, service, batchOf(policy), now, (state) => {
+      raiseLevel($, state, bucket, now);
+    });
+  });
+  return over;
 }
 
 /** What the kernel is told of a connection: what its client said in the SYN. */

@@ -146,6 +146,7 @@ function segmentPayload({ mss, timestamps }: ModelAccepted, family: 4 | 6): numb
       const segment = tcp({ source: port, dest, seq, ack, flags, window: 64_240, options: ackOptions });
       const data = frame([ethernet({ dst: MAC }), back, segment]);
       const expected = listener.accept(data, now);
+      if (expected === 'over-redeemed') throw new Error('each source redeems one cookie');
       model.accept(data, now);
       kernel.at(now);
       receive(data);

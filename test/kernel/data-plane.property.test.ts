@@ -42,6 +42,18 @@ const POLICIES: readonly (readonly [string, PolicyInput, Form?, Partial<Stack>?,
   ['challenged over a limit with resets', { limits: tight }, 'reset'],
   ['always challenged with cookies, without a link header', { challenge: { mode: 'always' } }, 'assign', {}, 'ip'],
   ['challenged over a limit with resets, without a link header', { limits: tight }, 'reset', {}, 'ip'],
+  [
+    'verified sources that want more than there is',
+    {
+      challenge: { mode: 'always' },
+      limits: {
+        service: { rate: '3/s', burst: 6 },
+        verified: { rate: '4/s', burst: 12 },
+        prefixes: [{ family: 4, bits: 24, rate: '2/s', burst: 4 }],
+      },
+    },
+    'reset',
+  ],
   ['would be challenged', { challenge: { mode: 'always' }, 'dry-run': true }, 'reset'],
   [
     'modes that differ',

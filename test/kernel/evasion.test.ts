@@ -215,7 +215,7 @@ describeAsRoot('evasion', () => {
 
   it('a source that proves itself again gets no new tokens', () => {
     using fresh = new ProgramUnderTest(
-      { challenge: { mode: 'always' }, limits: { verified: { rate: '1/h', burst: 2 } } },
+      { challenge: { mode: 'always' }, limits: { service: false, verified: { rate: '1/h', burst: 2 } } },
       { form: 'reset', stack: DEFAULT_STACK },
     );
     const data = HIDDEN[0]![1];
@@ -226,9 +226,9 @@ describeAsRoot('evasion', () => {
       'proof',
       'verified',
       'verified',
-      'over-verified',
+      'challenged',
       'proof',
-      'over-verified',
+      'challenged',
     ]);
   });
 

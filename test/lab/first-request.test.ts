@@ -72,6 +72,20 @@ for last in range(${String(POOL.first)}, ${String(POOL.first + POOL.size)}):
     s.close()
 print(answered)`;
 
+/** Connections from one address, one after the other, more than its wide limit holds. Prints how many got their answer. */
+const OFFICE = `
+import socket
+answered = 0
+for _ in range(1500):
+    s = socket.socket()
+    s.settimeout(8)
+    s.bind(('10.0.0.${String(POOL.first)}', 0))
+    s.connect(('10.0.0.10', 80))
+    s.sendall(b'hello')
+    if s.recv(100) == b'hello': answered += 1
+    s.close()
+print(answered)`;
+
 /** A counter of /proc/net/snmp's TCP line. */
 function tcpCounter(netns: Netns, name: string): number {
   const [names, values] = netns
@@ -123,6 +137,19 @@ const MODES: readonly (readonly [string, number, Readonly<Record<string, string>
     expect(protection.stats().reasons.challenged - challenged).toBeGreaterThanOrEqual(POOL.size);
     const after = [tcpCounter(behind, 'PassiveOpens'), tcpCounter(clients, 'RetransSegs')];
     expect(after.map((count, index) => count - before[index]!)).toEqual([POOL.size, 0]);
+  });
+
+  it('is not held up for an address that opens more than its wide limit, while its service has enough', () => {
+    setInterface(behind, 'threaded', '0');
+    setInterface(behind, 'napi_defer_hard_irqs', '0');
+    setInterface(behind, 'gro_flush_timeout', '0');
+    protection.forgetVerified();
+    const before = [tcpCounter(clients, 'RetransSegs'), Number(protection.stats().reasons.challenged)];
+    const { stdout } = clients.run(() => spawnSync('python3', ['-c', OFFICE], { encoding: 'utf8', timeout: 100_000 }));
+    expect(Number(stdout)).toBe(1500);
+    const after = [tcpCounter(clients, 'RetransSegs'), Number(protection.stats().reasons.challenged)];
+    // The first SYN is challenged, and no other.
+    expect(after.map((count, index) => count - before[index]!)).toEqual([0, 1]);
   });
 
   it('and its ACK wait while the accept queue is full', async () => {

@@ -24,6 +24,9 @@ export interface Judged {
   readonly data: Buffer;
 }
 
+/** What a source proved: nothing, or its address, within its wide limit or over it. */
+type Proven = 'no' | 'within' | 'over';
+
 type ModelForm = 'assign' | 'kernel' | 'reset';
 
 /** How SYNs are challenged, and where somebody listens. */
@@ -94,7 +97,15 @@ export class Model {
   readonly #policy: Policy;
   readonly #keys: ModelKeys;
   readonly #meters = new Map<string, Map<number, Uint32Array>>();
-  readonly #services: { paid: bigint; tokens: number; pending: number; challengeUntil: bigint }[];
+  readonly #services: {
+    paid: bigint;
+    tokens: number;
+    pending: number;
+    challengeUntil: bigint;
+    /** How often the price of verified sources is doubled, and when that was raised: to 256 ns, with the level in place of what is below. */
+    level: number;
+    raised: bigint;
+  }[];
 
   readonly #challenger: ModelChallenger | undefined;
   /** Sources that proved themselves: until when in nanoseconds, and their own arrival time in ticks. Unbounded, where the kernel has four places a line. */
@@ -114,7 +125,14 @@ export class Model {
     this.#policy = policy;
     this.#keys = keys;
     this.#challenger = policy.services.some(({ challenge }) => challenge !== 'off') ? challenger : undefined;
-    this.#services = policy.services.map(() => ({ paid: 0n, tokens: 0, pending: 0, challengeUntil: 0n }));
+    this.#services = policy.services.map(() => ({
+      paid: 0n,
+      tokens: 0,
+      pending: 0,
+      challengeUntil: 0n,
+      level: 0,
+      raised: 0n,
+    }));
   }
 
   judge(frame: Buffer, now: bigint): Judged {
@@ -129,8 +147,8 @@ export class Model {
     }
   }
 
-  /** The half in traffic control, of the form `assign`: the connection that an ACK makes, or undefined where it makes none. */
-  accept(frame: Buffer, now: bigint): ModelAccepted | undefined {
+  /** The half in traffic control, of the form `assign`: the connection that an ACK makes, undefined where it makes none, or why it is dropped. */
+  accept(frame: Buffer, now: bigint): ModelAccepted | 'over-redeemed' | undefined {
     if (!this.#holds('assign') || this.#challengedUntil <= now) return undefined;
     try {
       const segment = this.#parse(frame);
@@ -151,11 +169,14 @@ export class Model {
       // A cookie makes one connection.
       const both = tcp.toString('hex', 4, 12);
       if (this.#redeemed.has(both)) return undefined;
+      const index = this.#policy.services.findIndex((service) => serves(service, segment));
+      if (index < 0) return undefined;
+      this.#remember(source, now);
+      // A source may redeem two buckets, and its service is charged where it has a token.
+      if (!this.#payVerified(this.#verified.get(sourceKey(source))!, index, now, 2)) return 'over-redeemed';
+      const { service } = this.#policy.services[index]!.limits;
+      if (service && !this.#takeService(index, service, now)) this.#raiseLevel(index, now);
       this.#redeemed.add(both);
-      const until = now + this.#policy.remember;
-      const known = this.#verified.get(sourceKey(source));
-      this.#verified.set(sourceKey(source), { until, paid: known?.paid ?? 0 });
-      this.#verifiedUntil = until;
       if (!timestamps)
         return {
           mss: MSS_CLASSES[family][(extra >>> 2) & 3]!,
@@ -192,14 +213,14 @@ export class Model {
     const mode = this.#policy.services[index]!.challenge;
     const form = this.#formOf(this.#policy.services[index]!);
     const canAnswer = form === 'reset' || (this.#challenger?.listening.has(syn.tcp.readUInt16BE(2)) ?? false);
-    if (this.#challenger) {
-      this.#askVerified(syn.source, index, now);
+    const proven = this.#challenger ? this.#askVerified(syn.source, index, now) : 'no';
+    if (this.#challenger && proven === 'no') {
       if (this.#allChallenged(index, mode, now) && canAnswer) this.#challenge(syn, form!, options.bytes, now);
     }
     try {
-      return this.#limits(syn, index, now);
+      return this.#limits(syn, index, proven, now);
     } catch (over) {
-      if (!(over instanceof End) || over.reason === 'within-limit') throw over;
+      if (!(over instanceof End) || over.reason === 'within-limit' || over.reason === 'verified') throw over;
       if (this.#challenger && mode !== 'off' && canAnswer) return this.#challenge(syn, form!, options.bytes, now);
       throw over;
     }
@@ -214,17 +235,11 @@ export class Model {
     return this.#policy.services.some((one) => one.challenge !== 'off' && this.#formOf(one) === form);
   }
 
-  #askVerified(source: Buffer, index: number, now: bigint): void {
-    if (this.#verifiedUntil <= now) return;
+  #askVerified(source: Buffer, index: number, now: bigint): Proven {
+    if (this.#verifiedUntil <= now) return 'no';
     const entry = this.#verified.get(sourceKey(source));
-    if (!entry || entry.until <= now) return;
-    const all = this.#policy.services.map(({ limits }) => limits.verified);
-    const { price, ticks } = inTicks(all[index]!, all, now);
-    const ahead = (entry.paid - ticks) >>> 0;
-    const owed = ahead > price * all[index]!.burst ? 0 : ahead;
-    if (owed > price * (all[index]!.burst - 1)) end('over-verified');
-    entry.paid = (ticks + owed + price) >>> 0;
-    end('verified');
+    if (!entry || entry.until <= now) return 'no';
+    return this.#payVerified(entry, index, now, 1) ? 'within' : 'over';
   }
 
   /** Whether all SYNs of a service are challenged. While they are, every batch of them moves the end on at twice its price. */
@@ -467,11 +482,7 @@ export class Model {
       const slot = now >> 35n;
       const seq = tcp.readUInt32BE(4);
       if ([slot, slot - 1n].some((one) => this.#cookie(syn, 0, one, 0xffff_ffff) === seq)) {
-        const key = sourceKey(syn.source);
-        const known = this.#verified.get(key);
-        const until = now + this.#policy.remember;
-        this.#verified.set(key, { until, paid: known?.paid ?? 0 });
-        this.#verifiedUntil = until;
+        this.#remember(syn.source, now);
         return end('proof');
       }
     }
@@ -480,11 +491,7 @@ export class Model {
       const sent = this.#kernelCookies.get(tupleKey(syn.source, syn.destination, tcp)) ?? [];
       const claimed = (tcp.readUInt32BE(8) - tcp.readUInt32BE(4)) >>> 0;
       const proves = [...sent].some((one) => (claimed - one) >>> 0 < MSS_CLASSES[syn.family].length);
-      if (proves && (known?.until ?? 0n) <= now) {
-        const until = now + this.#policy.remember;
-        this.#verified.set(sourceKey(syn.source), { until, paid: known?.paid ?? 0 });
-        this.#verifiedUntil = until;
-      }
+      if (proves && (known?.until ?? 0n) <= now) this.#remember(syn.source, now);
     }
     return end('not-syn');
   }
@@ -550,7 +557,7 @@ export class Model {
     }
   }
 
-  #limits({ source, family }: Syn, index: number, now: bigint): never {
+  #limits({ source, family }: Syn, index: number, proven: Proven, now: bigint): never {
     const { services } = this.#policy;
     const service = services[index]!;
     const { limits } = service;
@@ -573,8 +580,9 @@ export class Model {
       );
     };
     // A service without tokens stops everything, and charges nobody.
-    if (limits.service && this.#serviceIsEmpty(index, limits.service, now)) end('over-service');
+    if (proven === 'no' && limits.service && this.#serviceIsEmpty(index, limits.service, now)) end('over-service');
     if (
+      proven === 'no' &&
       !meter(
         'source',
         128,
@@ -585,11 +593,26 @@ export class Model {
       end('over-source');
     services[0]!.limits.prefixes.forEach(({ family: of, bits }, at) => {
       if (of !== family) return;
+      // A verified source's network is asked only while verified sources are too many.
+      if (proven !== 'no' && !(proven === 'within' && limits.service && this.#level(index, now) > 0)) return;
       const all = services.map((one) => one.limits.prefixes[at]);
       if (!meter(`prefix ${String(at)}`, bits, limits.prefixes[at], all)) end('over-prefix');
     });
-    if (limits.service && !this.#takeService(index, limits.service, now)) end('over-service');
-    return end('within-limit');
+    if (proven === 'over') {
+      // It passes where the service has half of its tokens to spare.
+      const { interval, burst } = limits.service ?? { interval: 0n, burst: 0 };
+      if (limits.service && this.#takeService(index, { interval, burst }, now, (interval * BigInt(burst)) / 2n))
+        end('verified');
+      end('over-verified');
+    }
+    if (limits.service && !this.#takeService(index, limits.service, now)) {
+      if (proven === 'no') {
+        this.#turnOn(index, now);
+        end('over-service');
+      }
+      this.#raiseLevel(index, now);
+    }
+    return end(proven === 'no' ? 'within-limit' : 'verified');
   }
 
   /** A key's token bucket in two cells of 32 bits. */
@@ -631,13 +654,60 @@ export class Model {
     const state = this.#services[index]!;
     const cost = interval * BigInt(this.#batch());
     if (state.tokens > 0 || state.paid <= now || state.paid + cost - now <= interval * BigInt(burst)) return false;
+    this.#turnOn(index, now);
+    return true;
+  }
+
+  #turnOn(index: number, now: bigint): void {
+    const state = this.#services[index]!;
     const automatic = this.#challenger && this.#policy.services[index]!.challenge === 'auto';
     if (automatic && state.challengeUntil <= now) state.challengeUntil = now + 10_000_000_000n;
+  }
+
+  /** It falls by one in 2^31 ns. */
+  #level(index: number, now: bigint): number {
+    const { level, raised } = this.#services[index]!;
+    return raised > now ? level : Math.max(0, level - Number((now - raised) >> 31n));
+  }
+
+  /** By one in 20 ms, and no further than that a SYN costs all that a source's bucket holds. */
+  #raiseLevel(index: number, now: bigint): void {
+    const state = this.#services[index]!;
+    if (now <= state.raised + 20_000_000n) return;
+    const level = this.#level(index, now);
+    const { burst } = this.#policy.services[index]!.limits.verified;
+    state.level = 2 ** (level + 1) <= burst ? level + 1 : level;
+    state.raised = (now & ~0xffn) | BigInt(state.level);
+  }
+
+  #remember(source: Buffer, now: bigint): void {
+    const until = now + this.#policy.remember;
+    const known = this.#verified.get(sourceKey(source));
+    const all = this.#policy.services.map(({ limits }) => limits.verified);
+    this.#verified.set(sourceKey(source), { until, paid: known?.paid ?? inTicks(all[0]!, all, now, 4).ticks });
+    this.#verifiedUntil = until;
+  }
+
+  /** Takes a token of a verified source that may owe so many buckets. */
+  #payVerified(entry: { paid: number }, index: number, now: bigint, buckets: number): boolean {
+    const all = this.#policy.services.map(({ limits }) => limits.verified);
+    const { service } = this.#policy.services[index]!.limits;
+    const { burst } = all[index]!;
+    const { price, ticks } = inTicks(all[index]!, all, now, 4);
+    const ahead = (entry.paid - ticks) >>> 0;
+    const owed = ahead > 3 * price * burst ? 0 : ahead;
+    if (owed > price * (burst * buckets - 1)) return false;
+    entry.paid = (ticks + owed + price * 2 ** (service ? this.#level(index, now) : 0)) >>> 0;
     return true;
   }
 
   /** A CPU takes the service's tokens in batches of an eighth of the smallest bucket, 64 at most. */
-  #takeService(index: number, { interval, burst }: Bucket, now: bigint): boolean {
+  #takeService(
+    index: number,
+    { interval, burst }: Pick<Bucket, 'interval' | 'burst'>,
+    now: bigint,
+    credit = interval * BigInt(burst),
+  ): boolean {
     const batch = this.#batch();
     const state = this.#services[index]!;
     if (state.tokens > 0) {
@@ -646,7 +716,7 @@ export class Model {
     }
     const start = state.paid > now ? state.paid : now;
     const cost = interval * BigInt(batch);
-    if (start + cost - now > interval * BigInt(burst)) return false;
+    if (start + cost - now > credit) return false;
     state.paid = start + cost;
     state.tokens = batch - 1;
     return true;
@@ -704,13 +774,13 @@ function keptBits(words: readonly bigint[], bits: number): bigint[] {
   });
 }
 
-/** The finest tick with which an interval has 4096 of them, and the fullest bucket a quarter of what 32 bits hold. */
-function inTicks(bucket: Bucket, all: readonly Bucket[], now: bigint): { price: number; ticks: number } {
+/** The finest tick with which an interval has 4096 of them, and so many of the fullest bucket a quarter of what 32 bits hold. */
+function inTicks(bucket: Bucket, all: readonly Bucket[], now: bigint, buckets = 1): { price: number; ticks: number } {
   const length = (value: bigint): number => value.toString(2).length;
   const shift = Math.max(
     0,
     Math.min(...all.map(({ interval }) => length(interval))) - 13,
-    ...all.map(({ interval, burst }) => length(interval * BigInt(burst + 1)) - 30),
+    ...all.map(({ interval, burst }) => length(interval * BigInt(burst + 1) * BigInt(buckets)) - 30),
   );
   const price = Number((bucket.interval + 2n ** BigInt(shift) - 1n) / 2n ** BigInt(shift));
   return { price, ticks: Number((now >> BigInt(shift)) & 0xffff_ffffn) };

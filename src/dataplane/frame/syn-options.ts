@@ -124,7 +124,7 @@ export function parseSynOptions<R>(
   return options;
 }
 
-/** What the walk finds, as in `SynOptions`; where it stands, and where the last option of each kind ends: no option ends at 0. */
+/** What the walk finds, as in `SynOptions`, and where it stands. Before an option is read, its field holds where it ends: none ends at 0. */
 const Found = struct('found_options', {
   present: u32,
   mss: u32,
@@ -132,10 +132,6 @@ const Found = struct('found_options', {
   timestamp: u32,
   echo: u32,
   at: u32,
-  mssEnd: u32,
-  scaleEnd: u32,
-  timestampsEnd: u32,
-  signed: u32,
 });
 /** How the walk ended; `SynOptions.sound` are the first two. */
 const Walked = enumOf('walked', { UNSOUND: 0, SOUND: 1, TRUNCATED: 2 });
@@ -172,19 +168,19 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], Walked, ($, p
             out.if(size.lt(2).or(end.gt(total)), () => Walked.UNSOUND);
             found.set({ at: end });
             $.if(head.eq(headOf(Kind.MSS, Mss.size)), () => {
-              found.set({ mssEnd: end });
+              found.set({ mss: end });
             });
             $.if(head.eq(headOf(Kind.WINDOW_SCALE, Scale.size)), () => {
-              found.set({ scaleEnd: end });
+              found.set({ windowScale: end });
             });
             $.if(head.eq(headOf(Kind.SACK, OptionHead.size)), () => {
-              found.set({ present: Present.SACK });
+              found.set({ present: found.present.or(Present.SACK) });
             });
             $.if(head.eq(headOf(Kind.TIMESTAMPS, Timestamps.size)), () => {
-              found.set({ timestampsEnd: end });
+              found.set({ timestamp: end });
             });
             $.if(kind.eq(Kind.MD5).or(kind.eq(Kind.AO)), () => {
-              found.set({ signed: Present.SIGNED });
+              found.set({ present: found.present.or(Present.SIGNED) });
             });
           },
         );
@@ -201,15 +197,14 @@ const walk = globalFunc('walk_options', ['packet', 32, 32, Found], Walked, ($, p
       found.set({ present: found.present.or(bit) });
     });
   };
-  option(found.mssEnd, Mss, Present.MSS, ({ value }) => {
+  option(found.mss, Mss, Present.MSS, ({ value }) => {
     found.set({ mss: value.host().u32() });
   });
-  option(found.scaleEnd, Scale, Present.WINDOW_SCALE, ({ shift }) => {
+  option(found.windowScale, Scale, Present.WINDOW_SCALE, ({ shift }) => {
     found.set({ windowScale: shift.u32() });
   });
-  option(found.timestampsEnd, Timestamps, Present.TIMESTAMPS, (stamps) => {
+  option(found.timestamp, Timestamps, Present.TIMESTAMPS, (stamps) => {
     found.set({ timestamp: stamps.value.words()[0]!, echo: stamps.echo.words()[0]! });
   });
-  found.set({ present: found.present.or(found.signed) });
   return walked;
 });

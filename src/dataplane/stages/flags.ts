@@ -77,7 +77,7 @@ function lookForProof(
     if (forms.includes('reset')) {
       $.if(bits.hasAny(TCP_FLAG.RST), () => {
         $.if(isResetProof($, maps, segment, now).ne(0), () => {
-          remember($, maps, segment.source, policy.remember, now);
+          remember($, maps, segment.source, policy, now);
           return context.leave(flags.reasons.proof);
         });
       });
@@ -86,7 +86,7 @@ function lookForProof(
     $.if(bits.and(TCP_FLAG.ACK | TCP_FLAG.RST | TCP_FLAG.SYN).eq(TCP_FLAG.ACK), () => {
       $.if(isVerified($, maps, segment.source, now).eq(0), () => {
         $.if(isKernelProof($, segment).ne(0), () => {
-          remember($, maps, segment.source, policy.remember, now);
+          remember($, maps, segment.source, policy, now);
         });
       });
     });

@@ -9,15 +9,18 @@ import { hostGroup } from '../state/host.ts';
 import { listenerGroup } from '../state/listener.ts';
 import { batchOf, challenging, serviceStateGroup, type ServiceStateMaps } from '../state/service-limit.ts';
 import { Mode } from '../state/service-policy.ts';
+import { Verified } from '../state/verified-sources.ts';
 import { Options } from './sanity.ts';
 import { Served } from './service.ts';
+import { Proven } from './verified.ts';
 
 /** How the SYN is challenged before any limit is asked; 0 if it is not. */
 export const Pressed = handOver<Int<32>>('whether the SYN is challenged');
 
 export const pressure = stage({
   name: 'pressure',
-  decides: 'While the service is under attack (mode `auto`), or always (mode `always`), the SYN is challenged.',
+  decides:
+    'While the service is under attack (mode `auto`), or always (mode `always`), a SYN whose source is not verified is challenged.',
   reasons: {
     challenged: {
       number: 8,
@@ -32,6 +35,7 @@ export const pressure = stage({
     const { challenger, policy, packet, maps, now } = context;
     const pressed = $.inline(32, (out) => {
       if (!challenger) return 0;
+      out.if(context.take(Proven).ne(Verified.NO), () => 0);
       out.if(allChallenged($, context).eq(0), () => 0);
       const said = { word: context.take(Served).form, options: context.take(Options) };
       return howToAnswer($, packet, maps, segment, { policy, challenger }, said, now);

@@ -1,5 +1,5 @@
 /** Which service a SYN is for, and what holds there. */
-import type { Builder, Condition, Int } from '../../ebpf/language.ts';
+import type { Builder, Condition, Exited, Int } from '../../ebpf/language.ts';
 import { formatCidr } from '../../net/address.ts';
 import type { Policy, Service } from '../../policy/policy.ts';
 import { formatPorts } from '../../policy/units.ts';
@@ -11,6 +11,7 @@ import {
   inlined,
   Mode,
   NO_SERVICE,
+  type PolicyMaps,
   servicePolicyGroup,
   type ServiceValues,
   serviceValues,
@@ -62,6 +63,21 @@ function serviceIndex<R>(
   return index;
 }
 
+export type ServedMaps = ReturnType<typeof classGroup.specs> & PolicyMaps;
+
+/** What holds for the service that a segment is for. `none` leaves where there is none. */
+export function servedBy<R>(
+  $: Builder<R>,
+  policy: Pick<Policy, 'services'>,
+  maps: ServedMaps,
+  segment: Segment,
+  none: () => R | Exited,
+): ServiceValues {
+  const index = serviceIndex($, policy, segment, maps.classes);
+  $.if(index.eq(NO_SERVICE), none);
+  return serviceValues($, policy, maps, index, none);
+}
+
 export const service = stage({
   name: 'service',
   decides: 'Services: a SYN for none of them passes.',
@@ -78,10 +94,8 @@ export const service = stage({
   build($, segment, context) {
     const { policy, maps } = context;
     const none = () => context.leave(service.reasons['no-service']);
-    const index = serviceIndex($, policy, segment, maps.classes);
-    $.if(index.eq(NO_SERVICE), none);
-    const values = serviceValues($, policy, maps, index, none);
-    context.enterService(index);
+    const values = servedBy($, policy, maps, segment, none);
+    context.enterService(values.index);
     // Where nothing can be challenged, the mode is of no account.
     context.give(Served, context.challenger ? values : { ...values, mode: Mode.of($.u32(Mode.OFF.number)) });
   },

@@ -21,8 +21,8 @@ import type { Policy } from '../../policy/policy.ts';
 import { mapGroup } from '../maps.ts';
 import { Mode, type ServiceBucket } from './service-policy.ts';
 
-/** A service under way, on a line of its own: its bucket in nanoseconds of GCRA, and until when all its SYNs are challenged. */
-const ServiceState = struct('service_state', { paid: u64, challengeUntil: u64, spare: bytes(48) });
+/** A service under way, on a line of its own: its bucket in nanoseconds of GCRA, until when all its SYNs are challenged, and the level of its verified sources. */
+const ServiceState = struct('service_state', { paid: u64, challengeUntil: u64, level: u64, spare: bytes(40) });
 /** A CPU's own part of it: tokens that it took from the bucket beforehand, and SYNs that it has not reported yet. */
 const ServiceShare = struct('service_share', { tokens: u32, pending: u32 });
 
@@ -49,10 +49,10 @@ export function batchOf({ services }: Pick<Policy, 'services'>): number {
 const HOLD = 10_000_000_000n;
 const MAX_TRIES = 4;
 
-type State = View<(typeof ServiceState)['fields']>;
+export type State = View<(typeof ServiceState)['fields']>;
 
 /** The state of a service; that of an only one is at a fixed place. */
-function withState<R>(
+export function withState<R>(
   $: Builder<R>,
   { services }: ServiceStateMaps,
   index: Int<32>,
@@ -132,7 +132,8 @@ export function serviceIsEmpty<R>(
   return empty;
 }
 
-function turnOn<R>($: Builder<R>, state: State, now: Int<64>, mode: EnumValue<'challenge_mode'>): void {
+/** In the mode `auto`, has all SYNs challenged from now on. */
+export function turnOn<R>($: Builder<R>, state: State, now: Int<64>, mode: EnumValue<'challenge_mode'>): void {
   $.if(mode.eq(Mode.AUTO), () => {
     // Once it is on, it is kept on by counting.
     $.if(state.challengeUntil.le(now), () => {
@@ -141,7 +142,7 @@ function turnOn<R>($: Builder<R>, state: State, now: Int<64>, mode: EnumValue<'c
   });
 }
 
-/** Takes a token of the service. Gives 1 where there is none; in the mode `auto` that turns challenges on. */
+/** Takes a token of the service. Gives 1 where there is none, which `empty` is told. */
 export function overService<R>(
   $: Builder<R>,
   maps: ServiceStateMaps,
@@ -149,7 +150,7 @@ export function overService<R>(
   { price, credit }: ServiceBucket,
   batch: number,
   now: Int<64>,
-  mode: EnumValue<'challenge_mode'>,
+  empty: (state: State) => void,
 ): Int<32> {
   const over = $.let($.u32(0));
   $.lookup(maps.shares, index).match({
@@ -175,7 +176,7 @@ export function overService<R>(
               loop.break();
             });
             $.if(over.ne(0), () => {
-              turnOn($, state, now, mode);
+              empty(state);
             });
           });
         },

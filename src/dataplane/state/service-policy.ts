@@ -6,6 +6,7 @@ import {
   enumOf,
   type EnumMember,
   type EnumValue,
+  type Exited,
   type Infer,
   type Int,
   struct,
@@ -143,7 +144,7 @@ export function serviceValues<R>(
   policy: Services,
   maps: PolicyMaps,
   index: Int<32>,
-  none: () => R,
+  none: () => R | Exited,
 ): ServiceValues {
   const all = servicePolicies(policy);
   const first = all[0]!;
@@ -168,14 +169,44 @@ export function serviceValues<R>(
   return {
     index,
     source: limited(({ source }) => source.price)
-      ? { price: values.sourcePrice, credit: values.sourceCredit }
+      ? loadedBucket(
+          () => values.sourcePrice,
+          () => values.sourceCredit,
+        )
       : ticks(first.source),
-    prefixes: first.prefixes.map((_, at) => ({ price: values.prefixPrice.at(at), credit: values.prefixCredit.at(at) })),
+    prefixes: first.prefixes.map((_, at) =>
+      loadedBucket(
+        () => values.prefixPrice.at(at),
+        () => values.prefixCredit.at(at),
+      ),
+    ),
     service: limited(({ servicePrice }) => servicePrice)
-      ? { price: values.servicePrice, credit: values.serviceCredit }
+      ? loadedBucket(
+          () => values.servicePrice,
+          () => values.serviceCredit,
+        )
       : unlimited,
-    verified: { price: values.verifiedPrice, credit: values.verifiedCredit },
-    mode: Mode.of(values.mode),
-    form: FormWord.of(values.form),
+    verified: loadedBucket(
+      () => values.verifiedPrice,
+      () => values.verifiedCredit,
+    ),
+    get mode() {
+      return Mode.of(values.mode);
+    },
+    get form() {
+      return FormWord.of(values.form);
+    },
+  };
+}
+
+/** A bucket that is loaded anew at each use: held across the whole program, its numbers would take a place each in the frame. */
+function loadedBucket<W extends 32 | 64>(price: () => Int<W>, credit: () => Int<W>) {
+  return {
+    get price() {
+      return price();
+    },
+    get credit() {
+      return credit();
+    },
   };
 }

@@ -9,11 +9,11 @@ const SPAN_BITS = 30;
 
 const bitLength = (value: bigint): number => value.toString(2).length;
 
-/** How many bits of a nanosecond clock one tick leaves out, for a meter that all these buckets share. */
-export function tickShift(buckets: readonly Bucket[]): number {
+/** How many bits of a nanosecond clock one tick leaves out, for a meter that all these buckets share, and whose cells are up to so many buckets ahead. */
+export function tickShift(buckets: readonly Bucket[], ahead = 1): number {
   if (buckets.length === 0) return 0;
   const fine = Math.min(...buckets.map(({ interval }) => bitLength(interval) - 1)) - TICKS_PER_INTERVAL_BITS;
-  const spans = buckets.map(({ interval, burst }) => bitLength(interval * BigInt(burst + 1)) - SPAN_BITS);
+  const spans = buckets.map(({ interval, burst }) => bitLength(interval * BigInt((burst + 1) * ahead)) - SPAN_BITS);
   return Math.max(0, fine, ...spans);
 }
 
@@ -22,6 +22,9 @@ export function bucketTicks({ interval, burst }: Bucket, shift: number): { price
   const price = Number((interval + (1n << BigInt(shift)) - 1n) >> BigInt(shift));
   return { price, credit: price * (burst - 1) };
 }
+
+/** A cell of a verified source is less than so many buckets ahead: SYNs take one, redeemed cookies another, and the last may cost a third. */
+const VERIFIED_BUCKETS = 4;
 
 /** The share of its rate that a bucket gets at least. */
 const LEAST_SHARE = 0.9;
@@ -34,9 +37,10 @@ function sharedShift(
   services: readonly Service[],
   name: string,
   pick: (limits: Service['limits']) => Bucket | undefined,
+  ahead?: number,
 ): number {
   const buckets = services.flatMap(({ limits }) => pick(limits) ?? []);
-  const shift = tickShift(buckets);
+  const shift = tickShift(buckets, ahead);
   const lost = buckets.find(
     (bucket) => Number(bucket.interval) < bucketTicks(bucket, shift).price * 2 ** shift * LEAST_SHARE,
   );
@@ -62,7 +66,7 @@ export function tickShifts(services: readonly Service[]): {
     prefixes: services[0]!.limits.prefixes.map((_, at) =>
       sharedShift(services, `prefixes.${String(at)}`, ({ prefixes }) => prefixes[at]),
     ),
-    verified: sharedShift(services, 'verified', ({ verified }) => verified),
+    verified: sharedShift(services, 'verified', ({ verified }) => verified, VERIFIED_BUCKETS),
   };
 }
 
