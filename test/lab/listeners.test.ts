@@ -115,6 +115,20 @@ describeAsRoot('listeners of every kind, always challenged', () => {
   });
 
   it.runIf(assigns)(
+    'for Multipath TCP are left to the limits by assign beside a service that leaves the form open',
+    async () => {
+      await using _listener = await listen({ protocol: MPTCP });
+      const services = [
+        { name: 'named', ports: [80], form: 'assign' as const },
+        { name: 'open', ports: [81] },
+      ];
+      using protection = guard({ challenge: { mode: 'always' }, services });
+      expect(exchange({ protocol: MPTCP }).got).toBe('1000');
+      expect(protection.stats().reasons).toMatchObject({ challenged: 0n, 'within-limit': 1n });
+    },
+  );
+
+  it.runIf(assigns)(
     'with keys for signed segments are left to the limits for who signs, and for no one else',
     async () => {
       await using _listener = await listen({ key: 'secret' });

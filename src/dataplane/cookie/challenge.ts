@@ -119,9 +119,12 @@ export function howToAnswer(
         // Who signs takes no answer that is not signed, which only the host can do; what is signed wrongly costs it a look-up.
         const signed = found.hasAny(Listener.SIGNS).and(options.present.hasAny(Present.SIGNED));
         out.if(signed, () => How.NOT.number);
-        out.if(found.hasAny(Listener.MPTCP).and(says('assign')), () =>
-          challenger.resetsOthers === true ? reset : How.NOT.number,
-        );
+        const multipath = (): Condition => found.hasAny(Listener.MPTCP);
+        const substituted = challenger.resetsOthers === true ? ['cookie'] : [];
+        if (substituted.length > 0) out.if(multipath().and(word.eq(FORM_WORDS.cookie)), () => reset);
+        // Asked for by name, `assign` has no substitute.
+        if (wordsFor(policy, challenger, ['assign']).some((one) => !substituted.includes(one)))
+          out.if(multipath().and(says('assign')), () => How.NOT.number);
       }
     }
     const cookie =
