@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, it } from 'vitest';
-import { addressOf, pageSize } from './libc.ts';
+import { addressOf, pageSize, RouteSocket } from './libc.ts';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
@@ -22,4 +23,13 @@ it('keeps buffers alive whose address was taken for the next call', async () => 
 
 it('knows the size of a page', () => {
   expect(String(pageSize())).toBe(execFileSync('getconf', ['PAGESIZE'], { encoding: 'utf8' }).trim());
+});
+
+it('sends nothing through the descriptor of a socket that was closed', () => {
+  const socket = RouteSocket.open() as RouteSocket;
+  socket[Symbol.dispose]();
+  const next = openSync('/dev/null', 'r');
+  expect(socket.dump(Buffer.alloc(16))).toEqual({ ok: false, errno: 'EBADF' });
+  socket[Symbol.dispose]();
+  closeSync(next);
 });

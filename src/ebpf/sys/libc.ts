@@ -162,7 +162,7 @@ export function netlinkRoute(request: Buffer): Result & { readonly answer?: Buff
 
 /** A socket of NETLINK_ROUTE, in the network namespace that it was opened in, until it is disposed of. */
 export class RouteSocket implements Disposable {
-  readonly #fd: number;
+  #fd: number;
 
   private constructor(fd: number) {
     this.#fd = fd;
@@ -198,8 +198,10 @@ export class RouteSocket implements Disposable {
     }
   }
 
+  /** The number may be another file's from here on, so it is forgotten. */
   [Symbol.dispose](): void {
-    close(this.#fd);
+    if (this.#fd >= 0) close(this.#fd);
+    this.#fd = -1;
   }
 }
 
