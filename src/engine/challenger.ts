@@ -50,12 +50,16 @@ function listenerFields(largest: number): ListenerFields | undefined {
   return { ...(mptcp === undefined ? {} : { mptcp }), keys, buffer, locks, clamp, ratio, largest };
 }
 
+/** Whether programs of traffic control can be attached by links: `tcx_link_attach`, kernel/bpf/tcx.c. */
+const hasTcx = (): boolean => probeKernelFunction('tcx_link_attach', '6.6').available;
+
 function readStack(mtu: number, setSysctls: boolean): Stack {
   const on = (name: string): boolean => readSysctl(`ipv4/${name}`) !== '0';
   const [length, limit] = ['sk_ack_backlog', 'sk_max_ack_backlog'].map((member) => kernelFieldOffset('sock', member));
   const largest = largestBuffer();
   const listener = listenerFields(largest);
-  const next = kernelFieldOffset('sock_common', 'skc_tw_rcv_nxt');
+  // What is read of a TIME-WAIT is of use to the half in traffic control alone, whose link is a tcx link.
+  const next = hasTcx() ? kernelFieldOffset('sock_common', 'skc_tw_rcv_nxt') : undefined;
   return {
     ...(listener ? { listener } : {}),
     ...(next === undefined ? {} : { timeWaitNext: next }),
