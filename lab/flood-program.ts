@@ -16,7 +16,7 @@ import { addressBytes, ipv4Number } from '../src/net/address.ts';
 import { frame, ethernet, ipv4, ipv6, tcp } from '../src/net/build.ts';
 import { foldSum, halves, pseudoHeaderSum, sumWords } from '../src/net/checksum.ts';
 import { ETH_P, Eth, IPPROTO, Ipv4, Ipv6, Tcp } from '../src/net/headers.ts';
-import { LINUX_SYN_OPTIONS } from '../src/net/tcp-options.ts';
+import { LINUX_SYN_OPTIONS, type TcpOption } from '../src/net/tcp-options.ts';
 
 /** `one` source, a number of them, or any address at all. */
 export type FloodSources = 'one' | 'random' | number;
@@ -35,6 +35,8 @@ export const floodState = arrayMap('flood', { value: FloodState, maxEntries: 1, 
 const FIRST_SOURCE = '198.18.0.1';
 export const MAX_SOURCES = 1 << 17;
 
+const ACK_OPTIONS: readonly TcpOption[] = [{ kind: 'nop' }, { kind: 'nop' }, { kind: 'timestamps', value: 1, echo: 1 }];
+
 /** 32 bits as the kernel program has them in a register after a load from memory in network order. */
 function memoryWord(number: number): number {
   const bytes = Buffer.alloc(4);
@@ -45,15 +47,21 @@ function memoryWord(number: number): number {
 /** A sum of big-endian words, as the sum of the same words read little-endian (RFC 1071, section 2B). */
 const swapSum = (sum: number): number => ((sum & 0xff) << 8) | (sum >> 8);
 
-/** The SYN that is sent repeatedly: like a Linux client's, with all its options. */
-export function floodFrame({ mac, address, port }: FloodTarget, sourceMac: string): Buffer {
+/** What a flood is made of: SYNs as a Linux client sends them, all options included, or ACKs of no connection. */
+export const floodKinds = ['syn', 'ack'] as const;
+export type FloodKind = (typeof floodKinds)[number];
+
+/** The segment that is sent again and again. */
+export function floodFrame({ mac, address, port }: FloodTarget, sourceMac: string, kind: FloodKind = 'syn'): Buffer {
   const network = address.includes(':')
     ? ipv6({ src: '::', dst: address })
     : ipv4({ src: '0.0.0.0', dst: address, checksum: 0 });
   return frame([
     ethernet({ src: sourceMac, dst: mac }),
     network,
-    tcp({ source: 0, dest: port, seq: 0, flags: ['SYN'], options: LINUX_SYN_OPTIONS, checksum: 0 }),
+    kind === 'syn'
+      ? tcp({ source: 0, dest: port, seq: 0, flags: ['SYN'], options: LINUX_SYN_OPTIONS, checksum: 0 })
+      : tcp({ source: 0, dest: port, seq: 0, ack: 1, flags: ['ACK'], options: ACK_OPTIONS, checksum: 0 }),
   ]);
 }
 

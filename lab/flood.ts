@@ -3,6 +3,7 @@ import { PolicyError } from '../src/policy/policy-error.ts';
 import { interfaceIndex, Program, readInterface, XdpLink } from '../src/ebpf/index.ts';
 import {
   floodFrame,
+  type FloodKind,
   floodProgram,
   SPARE,
   type FloodSources,
@@ -13,9 +14,10 @@ import {
 import { client, LAB_INTERFACE, namespaceOf, server } from './topology.ts';
 
 export interface FloodOptions {
-  /** SYNs a second at most. */
+  /** Segments a second at most. */
   readonly rate: number;
   readonly sources: FloodSources;
+  readonly kind?: FloodKind;
   readonly seconds: number;
   /** The lab's server; anything else is refused. */
   readonly target?: string;
@@ -100,7 +102,15 @@ class Receiver implements Disposable {
 /**
  * Floods a host of the lab from the client's namespace, and reports what really left. Blocks this thread; ends by itself.
  */
-export function flood({ rate, sources, seconds, target = server.ipv4, port = 80, lab }: FloodOptions): FloodReport {
+export function flood({
+  rate,
+  sources,
+  kind,
+  seconds,
+  target = server.ipv4,
+  port = 80,
+  lab,
+}: FloodOptions): FloodReport {
   checkTarget(target);
   if (!(seconds > 0 && seconds <= MAX_SECONDS))
     throw new PolicyError(
@@ -111,7 +121,7 @@ export function flood({ rate, sources, seconds, target = server.ipv4, port = 80,
     throw new PolicyError('--rate', `flood at ${String(rate)}/s: from 1 to 100,000,000 is allowed`);
   const netns = namespaceOf(client, lab);
   if (!netns.exists) throw new UsageError('lab flood: the lab is not up; run seawall lab up');
-  const template = floodFrame({ mac: server.mac, address: target, port }, client.mac);
+  const template = floodFrame({ mac: server.mac, address: target, port }, client.mac, kind);
   const there = namespaceOf(server, lab);
   using receiver = there.run(() => new Receiver());
   const before = there.run(() => receiver.packets);

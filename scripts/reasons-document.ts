@@ -23,6 +23,7 @@ const advice: Readonly<Partial<Record<ReasonName, string>>> = {
   'tiny-fragment': 'nothing: real clients send no such fragment',
   fragment: '`fragments.first`, `fragments.later`',
   'bad-tcp-header': 'look at them: `seawall replay FILE --write-dropped`',
+  stray: 'raise `limits.strays`, or set `state = "off"`; docs/policy.md says what is not found',
   denied: '`lists.deny`, `lists.deny-files`; an address in `lists.allow` passes',
   'over-source': 'raise `limits.source`, or do not set `challenge.mode = "off"`',
   'over-prefix': 'raise `limits.prefixes`, or do not set `challenge.mode = "off"`',

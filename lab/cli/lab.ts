@@ -1,4 +1,5 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { type FloodKind, floodKinds } from '../flood-program.ts';
 import { flood, type FloodReport, parseSources } from '../flood.ts';
 import {
   client,
@@ -88,6 +89,7 @@ async function wait(host: string, options: WaitOptions): Promise<void> {
 interface FloodCommandOptions extends JsonOption {
   readonly rate: string;
   readonly sources: string;
+  readonly kind: FloodKind;
   readonly seconds: string;
   readonly target: string;
   readonly port: string;
@@ -98,6 +100,7 @@ function floodCommand(options: FloodCommandOptions): void {
   const report: FloodReport = flood({
     rate: parseCount(options.rate, '--rate', 1, 100_000_000),
     sources: parseSources(options.sources),
+    kind: options.kind,
     seconds: parseCount(options.seconds, '--seconds', 1, 3600),
     target: options.target,
     port: parseCount(options.port, '--port', 1, 65535),
@@ -106,7 +109,7 @@ function floodCommand(options: FloodCommandOptions): void {
   print(
     options.json
       ? JSON.stringify(report)
-      : `sent ${sent.toLocaleString('en')} SYNs in ${String(seconds)} s: ${pps.toLocaleString('en')} a second; the server's interface counted ${received.toLocaleString('en')} packets`,
+      : `sent ${sent.toLocaleString('en')} ${options.kind.toUpperCase()}s in ${String(seconds)} s: ${pps.toLocaleString('en')} a second; the server's interface counted ${received.toLocaleString('en')} packets`,
   );
 }
 
@@ -135,9 +138,10 @@ export function labCommand(): Command {
     .action(wait);
   lab
     .command('flood')
-    .description('send SYNs from the client to the server, inside the lab and nowhere else')
-    .option('--rate <pps>', 'SYNs a second at most', '100000')
+    .description('send SYNs or ACKs from the client to the server, inside the lab and nowhere else')
+    .option('--rate <pps>', 'segments a second at most', '100000')
     .option('--sources <which>', 'forged source addresses: one, a number, or random', 'one')
+    .addOption(new Option('--kind <kind>', 'what it is made of').choices(floodKinds).default('syn'))
     .option('--seconds <seconds>', 'how long', '5')
     .option('--target <address>', "the lab's server; anything else is refused", server.ipv4)
     .option('--port <port>', 'TCP port', '80')

@@ -6,6 +6,7 @@ import { type EventMaps, emitEvent } from './outcome/events.ts';
 import type { CounterMaps, Exits } from './outcome/exits.ts';
 import type { Reason } from './outcome/verdict.ts';
 import { type Clock, coarseSuffices } from './state/clock.ts';
+import type { Connections } from './state/connections.ts';
 import { NO_SERVICE } from './state/service-policy.ts';
 
 /** A value that a stage hands to later ones. */
@@ -32,6 +33,8 @@ export interface Common {
   readonly clock: Clock;
   /** How SYNs can be challenged; they are not where this is left out. */
   readonly challenger: Challenger | undefined;
+  /** What can be looked up of this host's connections; nothing where this is left out. */
+  readonly connections: Connections | undefined;
   readonly exits: Exits;
 }
 
@@ -42,6 +45,7 @@ export class Context<Maps = unknown, Reads = Policy> {
   readonly packet: XdpPacket;
   readonly clock: Clock;
   readonly challenger: Challenger | undefined;
+  readonly connections: Connections | undefined;
   readonly dryRun: boolean;
   readonly #common: Common;
   readonly #builder: XdpBuilder;
@@ -59,6 +63,7 @@ export class Context<Maps = unknown, Reads = Policy> {
     this.packet = packet;
     this.clock = common.clock;
     this.challenger = common.challenger;
+    this.connections = common.connections;
     this.dryRun = common.policy.dryRun;
     this.#common = common;
     this.#builder = $;
@@ -87,6 +92,16 @@ export class Context<Maps = unknown, Reads = Policy> {
   enterService(index: Int<32>): void {
     this.#service = index;
     this.#row = this.#common.exits.row(index);
+  }
+
+  /** Frames that end in `body` are for this service. */
+  inService<T>(index: Int<32>, body: () => T): T {
+    const [service, row] = [this.#service, this.#row];
+    this.enterService(index);
+    const result = body();
+    this.#service = service;
+    this.#row = row;
+    return result;
   }
 
   /** The time in nanoseconds, read where it is first asked for; as coarse as the limits allow. */

@@ -16,7 +16,7 @@ const reason = (name: string, number: number) => ({ name, number, verdict: 'drop
 it('keeps the numbers that reasons have had since counters are pinned', () => {
   const numbers = Object.fromEntries(reasons.map(({ name, number }) => [name, number]));
   expect(numbers).toMatchObject({ 'not-ip': 0, challenged: 8, denied: 18, 'syn-fin': 19, mirai: 33, 'no-answer': 39 });
-  expect(reasons).toHaveLength(43);
+  expect(reasons).toHaveLength(44);
 });
 
 it('takes gaps between numbers, and refuses one that is taken, retired or out of range', () => {
@@ -37,7 +37,7 @@ it('refuses a stage that reads what no stage before it gave', () => {
         const link = parseLink($, packet, leave, 'ethernet');
         const rules = { fragments: policy.fragments, lengths: 'check' } as const;
         const segment = parseSegment($, packet, 4, link, leave, rules);
-        const given = { policy, maps, exits, clock: kernelClock, challenger: undefined };
+        const given = { policy, maps, exits, clock: kernelClock, challenger: undefined, connections: undefined };
         new Context($, packet, segment, given).take(handOver('the moon'));
         return leave('not-ip');
       }),

@@ -29,11 +29,13 @@ import { parse } from './stages/parse.ts';
 import { pressure } from './stages/pressure.ts';
 import { sanity } from './stages/sanity.ts';
 import { service } from './stages/service.ts';
+import { state } from './stages/state.ts';
 import { verified } from './stages/verified.ts';
 import { type Clock, kernelClock } from './state/clock.ts';
+import type { Connections } from './state/connections.ts';
 
 /** What decides on a frame, in order; the first that fits ends it. */
-export const stages = [parse, flags, lists, service, sanity, verified, pressure, limits, challenge] as const;
+export const stages = [parse, state, flags, lists, service, sanity, verified, pressure, limits, challenge] as const;
 
 /** What the surroundings of a program decide, beside the policy. */
 export interface Surroundings {
@@ -43,6 +45,8 @@ export interface Surroundings {
   readonly link?: LinkKind;
   /** How SYNs can be challenged here; they are not where this is left out. */
   readonly challenger?: Challenger | undefined;
+  /** What can be looked up of this host's connections; strays are not looked for where this is left out. */
+  readonly connections?: Connections | undefined;
   /** Writes each frame's outcome down, for replay. */
   readonly outcome?: boolean;
   /** For benchmarks, which run one frame again and again: what happens before it is judged, and whose it is. */
@@ -107,6 +111,7 @@ export function protection(
     lists: room = SMALL_LISTS,
     link = 'ethernet',
     challenger: able,
+    connections,
     outcome = false,
     rehearsal = {},
   }: Surroundings = {},
@@ -126,7 +131,7 @@ export function protection(
         });
         const forged = family === 4 ? rehearsal.source?.($).map((word) => $.let(word)) : undefined;
         const judged = forged ? { ...segment, source: new Address(4, () => forged) } : segment;
-        return judge($, packet, judged, { policy, maps, exits, clock, challenger });
+        return judge($, packet, judged, { policy, maps, exits, clock, challenger, connections });
       });
     });
   const forms = challenger ? formsIn(policy, challenger) : [];
@@ -149,7 +154,10 @@ export function protection(
     challenger,
     forms,
     maps,
-    key: known === undefined ? undefined : keyOf(policy, { lists: room, link, challenger, outcome, clock: known }),
+    key:
+      known === undefined
+        ? undefined
+        : keyOf(policy, { lists: room, link, challenger, connections, outcome, clock: known }),
   };
 }
 

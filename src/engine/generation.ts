@@ -2,6 +2,7 @@ import type { Program } from '../ebpf/index.ts';
 import { type Protection, protection } from '../dataplane/pipeline.ts';
 import type { Policy } from '../policy/policy.ts';
 import { settleChallenger } from './challenger.ts';
+import { settleConnections } from './connections.ts';
 import { hostClock } from './host-clock.ts';
 import { keepKernelFunctions, recallKernelFunctions } from './kernel-functions.ts';
 import { type FindMap, KernelMaps } from './kernel-maps.ts';
@@ -25,10 +26,19 @@ export function planGeneration(interfaceName: string, policy: Policy): Plan {
   const link = linkKindOf(interfaceName);
   const lists = readLists(policy);
   const { challenger, note } = settleChallenger(policy, interfaceName);
+  const connections = settleConnections(policy);
   return {
-    protection: protection(policy, { clock: hostClock(), lists: listCapacity(lists), link, challenger }),
+    protection: protection(policy, {
+      clock: hostClock(),
+      lists: listCapacity(lists),
+      link,
+      challenger,
+      connections,
+    }),
     lists,
-    note,
+    note: connections
+      ? note
+      : `${note}; strays are not looked for: this kernel cannot be asked for translated connections`,
   };
 }
 

@@ -16,6 +16,7 @@ import { formatPolicy } from '../policy/toml.ts';
 import { sameButLists } from '../policy/same-but-lists.ts';
 import { attach, linkAccept, nameOf, swapProgram, takeOff } from './attachment.ts';
 import { CompileThread } from './compile-ahead.ts';
+import { TrackingWatch } from './connections.ts';
 import { rotatedKeys, ROTATE_EVERY_MS } from './cookie-keys.ts';
 import { Counters, type Totals } from './counters.ts';
 import { EventReader, Source } from './event-reader.ts';
@@ -87,6 +88,7 @@ export class ProtectedInterface implements Disposable {
   readonly #host: HostAddresses;
   readonly #watch: NodeJS.Timeout;
   readonly #rotation: NodeJS.Timeout;
+  readonly #tracking: TrackingWatch;
   #open = true;
   readonly #compileThread = new CompileThread();
 
@@ -112,6 +114,10 @@ export class ProtectedInterface implements Disposable {
     this.#watch = setInterval(() => {
       this.refreshAddresses();
     }, LOOK_EVERY_MS).unref();
+    this.#tracking = new TrackingWatch((until) => {
+      const { maps, protection } = this.#generation;
+      maps.get(protection.maps.untracked).update(0, { until });
+    });
     protectedHere.add(this);
   }
 
@@ -420,6 +426,7 @@ export class ProtectedInterface implements Disposable {
     clearInterval(this.#rotation);
     clearInterval(this.#watch);
     this.#host[Symbol.dispose]();
+    this.#tracking[Symbol.dispose]();
     clearTimeout(this.#linger);
     protectedHere.delete(this);
     throwFirst(

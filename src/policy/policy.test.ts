@@ -102,7 +102,10 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
     '[limits]\nsource = "1/s"\n',
     /^p\.toml:2: limits\.source: "1\/s" is not a table with the keys rate and burst; for example source = \{ rate = "1\/s", burst = 5 \}, or false for no limit$/,
   ],
-  ['limits = 5\n', /^p\.toml:1: limits: 5 is not a table with the keys source, prefixes, service and verified$/],
+  [
+    'limits = 5\n',
+    /^p\.toml:1: limits: 5 is not a table with the keys source, prefixes, service, verified and strays$/,
+  ],
   [
     '[limits]\nsource = { rate = "1/s", brust = 5 }\n',
     /^p\.toml:2: limits\.source\.brust: unknown key; did you mean "burst"\?$/,

@@ -3,7 +3,7 @@ import type * as z from 'zod/mini';
 import { type Cidr, parseCidr } from '../net/address.ts';
 import { explainIssue } from './explain-issue.ts';
 import { type SanityCheck, sanityNames } from './sanity.ts';
-import { type challengeForms, type challengeModes, type PolicyInput, policySchema } from './schema.ts';
+import { type challengeForms, type challengeModes, type PolicyInput, policySchema, type stateModes } from './schema.ts';
 import { parseCount, parseDuration, parsePortRange, parseRate, type PortRange } from './units.ts';
 import { PolicyError } from './policy-error.ts';
 
@@ -28,9 +28,11 @@ export interface ServiceLimits {
   readonly prefixes: readonly PrefixBucket[];
   readonly service: Bucket | undefined;
   readonly verified: Bucket;
+  readonly strays: Bucket;
 }
 
 export type ChallengeMode = (typeof challengeModes)[number];
+export type StateMode = (typeof stateModes)[number];
 export type ChallengeForm = (typeof challengeForms)[number];
 
 /** A protected service: addresses and ports (all, where none is named) and their limits. */
@@ -41,6 +43,7 @@ export interface Service {
   readonly limits: ServiceLimits;
   readonly challenge: ChallengeMode;
   readonly form: ChallengeForm;
+  readonly state: StateMode;
 }
 
 export interface Policy {
@@ -80,7 +83,9 @@ export const defaults = {
   ],
   service: { rate: '10k/s', burst: 10_000 },
   verified: { rate: '200/s', burst: 400 },
+  strays: { rate: '1k/s', burst: 2000 },
   mode: 'auto',
+  state: 'off',
   form: 'cookie',
   remember: '5m',
   events: '1k/s',
@@ -120,6 +125,7 @@ function limitsOf(own: LimitsInput | undefined, general: LimitsInput | undefined
     source: optionalBucket(pick('source'), `${path}.source`),
     service: optionalBucket(pick('service'), `${path}.service`),
     verified: bucketOf(pick('verified'), `${path}.verified`),
+    strays: bucketOf(pick('strays'), `${path}.strays`),
     prefixes: prefixes.map((prefix, index) => {
       const where = `${path}.prefixes.${String(index)}`;
       if (prefix.family === 4 && prefix.bits > 31)
@@ -171,6 +177,7 @@ export function resolvePolicy(input: PolicyInput = {}): Policy {
       limits: limitsOf(service.limits, given.limits, service.limits ? `${path}.limits` : 'limits'),
       challenge: service.challenge ?? given.challenge?.mode ?? defaults.mode,
       form: service.form ?? given.challenge?.form ?? defaults.form,
+      state: service.state ?? given.state ?? defaults.state,
     };
   });
   checkPrefixes(services);

@@ -60,12 +60,16 @@ const limits = z.strictObject({
   service: z.optional(limit),
   /** Of each source that has proved its address. */
   verified: z.optional(bucket),
+  /** Of segments that are no SYNs and belong to no connection, all sources together. */
+  strays: z.optional(bucket),
 });
 
 export const challengeModes = ['auto', 'always', 'off'] as const;
+export const stateModes = ['auto', 'always', 'off'] as const;
 export const challengeForms = ['cookie', 'assign', 'kernel', 'reset'] as const;
 
 const mode = z.enum(challengeModes);
+const state = z.enum(stateModes);
 
 const service = z.strictObject({
   name: z.string().check(z.regex(/^[\w.-]{1,32}$/, 'a name has 1 to 32 letters, digits, dots, dashes and underscores')),
@@ -75,6 +79,7 @@ const service = z.strictObject({
   challenge: z.optional(mode),
   /** How its SYNs are challenged. */
   form: z.optional(z.enum(challengeForms)),
+  state: z.optional(state),
 });
 
 export const policySchema = z.strictObject({
@@ -101,6 +106,8 @@ export const policySchema = z.strictObject({
       'set-sysctls': z.optional(z.boolean()),
     }),
   ),
+  /** When segments that are no SYNs are looked up among the connections of this host. */
+  state: z.optional(state),
   services: z.optional(atMost(1024, service)),
   sanity: z.optional(
     z.strictObject({

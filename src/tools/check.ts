@@ -6,6 +6,7 @@ import { CELLS_PER_LINE } from '../dataplane/state/meter.ts';
 import { DEFAULT_STACK, type Form } from '../dataplane/cookie/challenger.ts';
 import type { Policy } from '../policy/policy.ts';
 import { formFeature, settleChallenger } from '../engine/challenger.ts';
+import { settleConnections } from '../engine/connections.ts';
 import { hostClock } from '../engine/host-clock.ts';
 import { hostNotes } from '../engine/host-notes.ts';
 import { linkKindOf } from '../engine/link.ts';
@@ -106,6 +107,7 @@ export function checkPolicy(policy: Policy, interfaceName: string | undefined, v
     lists: listCapacity(readLists(policy)),
     link: interfaceName === undefined ? 'ethernet' : linkKindOf(interfaceName),
     challenger,
+    connections: settleConnections(policy),
   });
   const specs = accept ? [program, accept] : [program];
   return {

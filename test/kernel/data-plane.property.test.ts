@@ -1,5 +1,6 @@
 import { type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Netns } from '../../lab/netns.ts';
 import { pinToCpu } from '../../src/ebpf/index.ts';
@@ -13,7 +14,7 @@ import type { PolicyInput } from '../../src/policy/schema.ts';
 import { describeAsRoot } from '../support/as-root.ts';
 import { Model, type ModelChallenger } from '../support/model.ts';
 import { KernelCookies } from '../support/kernel-cookies.ts';
-import { ProgramUnderTest } from '../support/program-under-test.ts';
+import { CONNECTIONS, ProgramUnderTest } from '../support/program-under-test.ts';
 import { Random, randomFrame } from '../support/random-frame.ts';
 
 const FRAMES = Number(process.env['FRAMES'] ?? 50_000);
@@ -89,6 +90,35 @@ const POLICIES: readonly (readonly [string, PolicyInput, Form?, Partial<Stack>?,
     },
     'kernel',
     PLAIN,
+  ],
+  [
+    'strays dropped, challenged with cookies',
+    { state: 'always', challenge: { mode: 'always' }, limits: { strays: { rate: '1/m', burst: 4 } } },
+    'assign',
+  ],
+  [
+    'strays dropped over a budget, challenged with resets, some allowed',
+    {
+      state: 'auto',
+      challenge: { mode: 'always' },
+      limits: { strays: { rate: '1/h', burst: 12 } },
+      lists: { allow: ['10.0.0.2', '2001:db8::/48'] },
+    },
+    'reset',
+  ],
+  [
+    'strays of services that differ, in a dry run',
+    {
+      'dry-run': true,
+      state: 'always',
+      challenge: { mode: 'off' },
+      limits: { strays: { rate: '1/d', burst: 16 } },
+      services: [
+        { name: 'web', ports: [80], addresses: ['10.0.0.10'] },
+        { name: 'tls', ports: [443], state: 'off' },
+        { name: 'rest', ports: ['8000-8100', 22], limits: { strays: { rate: '1/d', burst: 20 } } },
+      ],
+    },
   ],
   ['default', { challenge: { mode: 'off' } }],
   ['tight, in a dry run', { challenge: { mode: 'off' }, limits: tight, 'dry-run': true }],
@@ -198,6 +228,11 @@ describeAsRoot('data plane and model', () => {
     pinToCpu(0);
     netns.remove();
     netns.create();
+    // Nothing is forwarded, so every address is this host's.
+    netns.run(() => {
+      writeFileSync('/proc/sys/net/ipv4/ip_forward', '0');
+      writeFileSync('/proc/sys/net/ipv6/conf/all/forwarding', '0');
+    });
     const script = `let open = 0; for (const port of ${JSON.stringify(LISTENING)})
       require('node:net').createServer().listen(port, '::', () => { if (++open === ${String(LISTENING.length)}) console.log('listening') })`;
     server = netns.spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -213,7 +248,9 @@ describeAsRoot('data plane and model', () => {
     ({ input, form, stack, link }) => {
       const forms = { reset: 'reset' } as const;
       const host = { ...DEFAULT_STACK, ...stack };
-      using kernel = new ProgramUnderTest(input, form && { form, forms, stack: host }, link);
+      const strays = input.state !== undefined;
+      const connections = strays ? CONNECTIONS : undefined;
+      using kernel = new ProgramUnderTest(input, form && { form, forms, stack: host }, link, connections);
       using cookies = form === 'kernel' ? new KernelCookies() : undefined;
       const challenger: ModelChallenger | undefined = form && {
         form,
@@ -222,7 +259,13 @@ describeAsRoot('data plane and model', () => {
         plainTimestamps: stack?.plainTimestamps ?? false,
         ...(cookies ? { kernelCookie: cookies.cookie } : {}),
       };
-      const model = new Model(kernel.protection.policy, kernel.keys, challenger, link);
+      const model = new Model(
+        kernel.protection.policy,
+        kernel.keys,
+        challenger,
+        link,
+        strays ? { listening: new Set(LISTENING) } : undefined,
+      );
       const random = new Random(SEED);
       const replies: Buffer[] = [];
       let now = DAY;
@@ -254,6 +297,7 @@ describeAsRoot('data plane and model', () => {
       kernel.checkTotals();
       // The generator reaches what it is meant to.
       expect(seen.size).toBeGreaterThan(12);
+      if (strays) expect(seen.get('stray')).toBeGreaterThan(10);
       if (form) expect(seen.get('challenged')).toBeGreaterThan(10);
       if (form === 'kernel') expect(seen.get('verified')).toBeGreaterThan(10);
       if (process.env['SHOW']) console.log(Object.fromEntries(seen));

@@ -41,6 +41,11 @@ export interface ModelChallenger {
   readonly plainTimestamps?: boolean;
 }
 
+/** A host that has no connections, and listens on these ports. Every address is its own. */
+export interface ModelHost {
+  readonly listening: ReadonlySet<number>;
+}
+
 /** What the listener is told of a connection whose cookie came back. */
 export interface ModelAccepted {
   readonly mss: number;
@@ -119,9 +124,20 @@ export class Model {
 
   /** Where the IP header begins: behind Ethernet and its tags, or at once. */
   readonly #link: 'ethernet' | 'ip';
+  readonly #host: ModelHost | undefined;
+  /** What was taken from each service's budget of strays. */
+  readonly #strays: { paid: bigint; tokens: number }[];
 
-  constructor(policy: Policy, keys: ModelKeys, challenger?: ModelChallenger, link: 'ethernet' | 'ip' = 'ethernet') {
+  constructor(
+    policy: Policy,
+    keys: ModelKeys,
+    challenger?: ModelChallenger,
+    link: 'ethernet' | 'ip' = 'ethernet',
+    host?: ModelHost,
+  ) {
     this.#link = link;
+    this.#host = host;
+    this.#strays = policy.services.map(() => ({ paid: 0n, tokens: 0 }));
     this.#policy = policy;
     this.#keys = keys;
     this.#challenger = policy.services.some(({ challenge }) => challenge !== 'off') ? challenger : undefined;
@@ -157,14 +173,7 @@ export class Model {
       if (!this.#challenger!.listening.has(tcp.readUInt16BE(2))) return undefined;
       const { timestamp, echo } = readOffer(this.#checkHeader(segment).bytes);
       const timestamps = timestamp !== undefined;
-      const cookie = (tcp.readUInt32BE(8) - 1) >>> 0;
-      const isn = (tcp.readUInt32BE(4) - 1) >>> 0;
-      const extra = timestamps ? echo!.readUInt32BE() : ((cookie & 0xf) | 0x8000_0700) >>> 0;
-      const slot = now >> 35n;
-      const ours = [slot, slot - 1n].some((one) => {
-        const mac = this.#cookie(segment, isn, one, extra);
-        return timestamps ? mac === cookie : (mac & 0xfff_ffff) === cookie >>> 4;
-      });
+      const { ours, extra } = this.#bringsCookie(segment, echo, now);
       if (!ours) return undefined;
       // A cookie makes one connection.
       const both = tcp.toString('hex', 4, 12);
@@ -199,10 +208,27 @@ export class Model {
     }
   }
 
+  /** Whether the ACK brings a cookie of ours, and what the cookie says. */
+  #bringsCookie(segment: Syn, echo: Buffer | undefined, now: bigint): { ours: boolean; extra: number } {
+    const { tcp } = segment;
+    const cookie = (tcp.readUInt32BE(8) - 1) >>> 0;
+    const isn = (tcp.readUInt32BE(4) - 1) >>> 0;
+    const extra = echo ? echo.readUInt32BE() : ((cookie & 0xf) | 0x8000_0700) >>> 0;
+    const slot = now >> 35n;
+    const ours = [slot, slot - 1n].some((one) => {
+      const mac = this.#cookie(segment, isn, one, extra);
+      return echo ? mac === cookie : (mac & 0xfff_ffff) === cookie >>> 4;
+    });
+    return { ours, extra };
+  }
+
   #decide(frame: Buffer, now: bigint): never {
     const syn = this.#parse(frame);
     const flags = syn.tcp[13]!;
-    if ((flags & 0x12) !== 0x02) this.#opensNothing(syn, now);
+    if ((flags & 0x12) !== 0x02) {
+      if (this.#host) this.#state(syn, this.#host, now);
+      this.#opensNothing(syn, now);
+    }
     const source = syn.source;
     if (this.#inList(source, this.#policy.lists.allow)) end('allowed');
     if (this.#inList(source, this.#policy.lists.deny)) end('denied');
@@ -473,6 +499,47 @@ export class Model {
       fragmented,
       ipv4Header: undefined,
     };
+  }
+
+  /** Ends a segment that belongs to nothing, over the budget of its service. */
+  #state(syn: Syn, { listening }: ModelHost, now: bigint): void {
+    const { services, lists } = this.#policy;
+    const index = services.findIndex((service) => serves(service, syn));
+    if (index < 0 || services[index]!.state === 'off') return;
+    const { tcp } = syn;
+    const flags = tcp[13]!;
+    if (this.#challengedUntil > now) {
+      if (this.#holds('reset') && (flags & 4) !== 0) {
+        const slot = now >> 35n;
+        const seq = tcp.readUInt32BE(4);
+        if ([slot, slot - 1n].some((one) => this.#cookie(syn, 0, one, 0xffff_ffff) === seq)) return;
+      }
+      if (this.#holds('assign') && (flags & 0x16) === 0x10 && listening.has(tcp.readUInt16BE(2))) {
+        const { echo } = readOffer(this.#checkHeader(syn).bytes);
+        if (this.#bringsCookie(syn, echo, now).ours) return;
+      }
+    }
+    if (this.#takeStray(index, now) || this.#inList(syn.source, lists.allow)) return;
+    end('stray');
+  }
+
+  /** Takes a token of the budget of strays, of which the CPU has a batch. Gives whether there was one. */
+  #takeStray(index: number, now: bigint): boolean {
+    const { services } = this.#policy;
+    const { interval, burst } = services[index]!.limits.strays;
+    const state = this.#strays[index]!;
+    if (state.tokens > 0) {
+      state.tokens--;
+      return true;
+    }
+    const bursts = services.filter((one) => one.state !== 'off').map(({ limits }) => limits.strays.burst);
+    const batch = Math.max(1, Math.min(256, Math.floor(Math.min(...bursts) / 8)));
+    const start = state.paid > now ? state.paid : now;
+    const cost = interval * BigInt(batch);
+    if (start + cost - now > interval * BigInt(burst)) return false;
+    state.paid = start + cost;
+    state.tokens = batch - 1;
+    return true;
   }
 
   /** Not a SYN; it may be the RST or the ACK that answers a challenge. */

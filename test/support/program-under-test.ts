@@ -1,9 +1,10 @@
-import { Program, XDP } from '../../src/ebpf/index.ts';
+import { probeKernelFunction, Program, XDP } from '../../src/ebpf/index.ts';
 import { KernelMaps } from '../../src/engine/kernel-maps.ts';
 import { listCapacity, LiveLists, readLists } from '../../src/engine/lists/lists.ts';
 import type { Challenger } from '../../src/dataplane/cookie/challenger.ts';
 import type { LinkKind } from '../../src/dataplane/frame/link.ts';
 import { clockFromMap, settableClock } from '../../src/dataplane/state/clock.ts';
+import type { Connections } from '../../src/dataplane/state/connections.ts';
 import { type Protection, protection } from '../../src/dataplane/pipeline.ts';
 import { COUNTERS } from '../../src/dataplane/outcome/exits.ts';
 import { REASON_NUMBERS } from '../../src/dataplane/outcome/verdict.ts';
@@ -11,6 +12,12 @@ import { type ReasonName, reasonNumbered, reasonOf } from '../../src/dataplane/o
 import { resolvePolicy } from '../../src/policy/policy.ts';
 import type { PolicyInput } from '../../src/policy/schema.ts';
 import type { ModelKeys } from './model.ts';
+
+/** What a kernel under test can be asked for. */
+export const CONNECTIONS: Connections = {
+  tracking: probeKernelFunction('bpf_xdp_ct_lookup', '6.0').available,
+  knowsHost: false,
+};
 
 export const KEYS = {
   hashStart: [0x243f_6a88_85a3_08d3n, 0x1319_8a2e_0370_7344n],
@@ -29,10 +36,21 @@ export class ProgramUnderTest implements Disposable {
   #counts: bigint[];
   #frames = 0;
 
-  constructor(input: PolicyInput = {}, challenger?: Challenger, link: LinkKind = 'ethernet') {
+  constructor(
+    input: PolicyInput = {},
+    challenger?: Challenger,
+    link: LinkKind = 'ethernet',
+    connections?: Connections,
+  ) {
     const policy = resolvePolicy(input);
     const lists = readLists(policy);
-    this.protection = protection(policy, { clock: clockFromMap, lists: listCapacity(lists), link, challenger });
+    this.protection = protection(policy, {
+      clock: clockFromMap,
+      lists: listCapacity(lists),
+      link,
+      challenger,
+      connections,
+    });
     this.maps = KernelMaps.create(this.protection.maps, policy);
     this.maps.get(this.protection.maps.keys).update(0, KEYS);
     this.#lists = new LiveLists(this.maps, this.protection.maps, lists);

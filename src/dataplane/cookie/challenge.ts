@@ -8,6 +8,7 @@ import {
   type Int,
   type IntVariable,
   type Socket,
+  type SocketPointer,
   struct,
   u32,
   u64,
@@ -25,6 +26,7 @@ import { Listener, type ListenerMaps, listening, plainListener, windowOf, window
 import { writeAnswer } from './answer.ts';
 import { type Challenger, FORM_WORDS, type Form, formsIn, type Stack, wordsFor } from './challenger.ts';
 import {
+  checkCookie,
   COOKIE_LIFE,
   cookieFor,
   DEFAULT_MSS,
@@ -34,8 +36,9 @@ import {
   resetCookie,
   slotOf,
 } from './cookie.ts';
+import type { LeaveWith } from '../frame/leave.ts';
 import { portsWord, type Segment } from '../frame/parse.ts';
-import { Present, type SynOptions } from '../frame/syn-options.ts';
+import { parseSynOptions, Present, type SynOptions } from '../frame/syn-options.ts';
 
 /** How much later than now the mark of challenges is set, so that it is written once in a while and not per packet. */
 const MARK_STEP = 1_000_000_000n;
@@ -53,14 +56,20 @@ const SynHeader = struct('syn_header', { ports: u32, seq: u32, ack: u32, flags: 
 const Ipv4Copy = struct('ipv4_copy', { length: u32, fragment: u32, ttl: u32, saddr: u32, daddr: u32 });
 const Ipv6Copy = struct('ipv6_copy', { version: u32, length: u32, saddr0: u64, saddr1: u64, daddr0: u64, daddr1: u64 });
 
-/** Copies of the headers that the kernel's cookie functions read: addresses, ports, sequence number and MSS. */
-function headerCopies<R>($: Builder<R>, { family, source, destination, tcp }: Segment, mss: Int<32>) {
+/** A copy of what the kernel's cookie functions read of the IP header: its version and addresses. */
+function ipCopy<R>($: Builder<R>, { family, source, destination }: Segment) {
   const ip = family === 4 ? $.stack(Ipv4Copy) : $.stack(Ipv6Copy);
   if (family === 4) ip.set({ length: 0x45, saddr: source.ipv4(), daddr: destination.ipv4() });
   else {
     const [[saddr0, saddr1], [daddr0, daddr1]] = [source.pair($), destination.pair($)];
     ip.set({ version: 0x60, saddr0, saddr1, daddr0, daddr1 });
   }
+  return ip;
+}
+
+/** Copies of what they read of a SYN: addresses, ports, sequence number and MSS. */
+function headerCopies<R>($: Builder<R>, segment: Segment, mss: Int<32>) {
+  const { tcp } = segment;
   const header = $.stack(SynHeader);
   const big = mss.u16().toNetwork().raw().u32();
   header.set({
@@ -69,7 +78,7 @@ function headerCopies<R>($: Builder<R>, { family, source, destination, tcp }: Se
     flags: ((SynHeader.size / 4) << 4) | (TCP_FLAG.SYN << 8),
     mss: big.shl(16).or(0x0402),
   });
-  return { ip, header };
+  return { ip: ipCopy($, segment), header };
 }
 
 const How = enumOf('how', { NOT: 0, ASSIGN: 1, KERNEL: 2, RESET: 3 });
@@ -270,19 +279,39 @@ export function isResetProof($: XdpBuilder, maps: KeyMaps, segment: Segment, now
   return proof;
 }
 
+/** 1 for 0, which is what the kernel says of a right cookie. */
+function right<R>($: Builder<R>, outcome: Int<64>): Int<32> {
+  return $.select(outcome.eq(0), $.u32(1), $.u32(0));
+}
+
 /** Whether an ACK carries a cookie of the kernel's: 1 where it does. */
 export function isKernelProof<R>($: Builder<R>, segment: Segment): Int<32> {
   const { family, tcp } = segment;
-  const { ip } = headerCopies($, segment, $.u32(DEFAULT_MSS[family]));
   const header = $.stack(Tcp);
   header.set({ source: tcp.source, dest: tcp.dest, seq: tcp.seq, ack: tcp.ack, dataOffset: 0x50, flags: TCP_FLAG.ACK });
-  const outcome =
-    family === 4
-      ? $.call('tcp_raw_check_syncookie_ipv4', ip, header)
-      : $.call('tcp_raw_check_syncookie_ipv6', ip, header);
-  const proof = $.let($.u32(0));
-  $.if(outcome.eq(0), () => {
-    proof.set(1);
-  });
-  return proof;
+  const check = family === 4 ? 'tcp_raw_check_syncookie_ipv4' : 'tcp_raw_check_syncookie_ipv6';
+  return right($, $.call(check, ipCopy($, segment), header));
+}
+
+/** Whether a listener takes an ACK for the kernel's own cookie, as it does while it lately had to send some: 1 where it does. */
+export function kernelTakes($: XdpBuilder, listener: SocketPointer, segment: Segment): Int<32> {
+  const { family, ipv4, ipv6, tcp } = segment;
+  const [ip, size] = family === 4 ? [ipv4!.header, Ipv4.size] : [ipv6!, Ipv6.size];
+  return right($, $.call('tcp_check_syncookie', listener, ip, size, tcp, Tcp.size));
+}
+
+/** Whether an ACK carries a cookie that traffic control takes: 1 where it does. Reads the options, where the cursor stands. */
+export function isAssignProof(
+  $: XdpBuilder,
+  packet: XdpPacket,
+  maps: KeyMaps,
+  segment: Segment,
+  { stack }: Challenger,
+  now: Int<64>,
+  leave: LeaveWith<XdpAction>,
+): Int<32> {
+  const { present, echo } = parseSynOptions($, packet, segment, leave);
+  const timestamps = $.let(present.and(stack.timestamps ? Present.TIMESTAMPS : 0));
+  const stamps = { timestamps, echo: $.let(echo.toNetwork().raw()), host: stack.windowScale };
+  return checkCookie($, maps, segment, stamps, now).valid;
 }

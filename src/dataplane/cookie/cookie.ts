@@ -225,42 +225,51 @@ export interface Redeemed {
   readonly ours: Int<32>;
 }
 
-/** Reads the cookie that an ACK brings back. `echo` is its TSecr, where `timestamps` is not 0; `host` as in `cookieFor`. */
-export function redeem<R>(
+/** The timestamps of an ACK, in host order; 0 where it has none, or the host takes no part in them. `host` as in `cookieFor`. */
+export interface Echoed {
+  readonly timestamps: Int<32>;
+  readonly echo: Int<32>;
+  readonly host: number;
+}
+
+/** Whether an ACK brings back a cookie of ours: 1 where it does; and what a right one carries. */
+export function checkCookie<R>(
   $: Builder<R>,
   maps: KeyMaps,
   tuple: Tuple,
-  { timestamps: given, echo, host }: { readonly timestamps: Int<32>; readonly echo: Int<32>; readonly host: number },
+  { timestamps: given, echo, host }: Echoed,
   now: Int<64>,
-): Redeemed {
+): { readonly valid: Int<32>; readonly extra: Int<32> } {
   // What is learned here is not to tell the paths apart that go on.
   const timestamps = given.forget();
-  const cookie = $.let(tuple.tcp.ack.host().sub(1));
+  const cookie = tuple.tcp.ack.host().sub(1);
   const isn = $.let(tuple.tcp.seq.host().sub(1));
   const valid = $.let($.u32(0));
   const extra = $.let(cookie.and(0xf).or(withoutTimestamps(host)));
+  // Without timestamps the cookie has the hash's low bits in its upper ones.
+  const wanted = $.let(cookie.shr(4));
+  const bits = $.let($.u32(0xfff_ffff));
   $.if(timestamps.ne(0), () => {
     extra.set(echo);
+    wanted.set(cookie);
+    bits.set(0xffff_ffff);
   });
+  const mask = $.let(bits.forget());
   const slot = $.let(slotOf(now));
   $.loop(2, (_round, loop) => {
-    const mac = hash($, maps, tuple, isn, slot, extra);
-    $.if(
-      timestamps.ne(0),
-      () => {
-        $.if(mac.eq(cookie), () => {
-          valid.set(1);
-        });
-      },
-      () => {
-        $.if(mac.and(0xfff_ffff).eq(cookie.shr(4)), () => {
-          valid.set(1);
-        });
-      },
-    );
+    $.if(hash($, maps, tuple, isn, slot, extra).and(mask).eq(wanted), () => {
+      valid.set(1);
+    });
     loop.breakIf(valid.ne(0));
     slot.set(slot.sub(1));
   });
+  return { valid, extra };
+}
+
+/** Reads the cookie that an ACK brings back. */
+export function redeem<R>($: Builder<R>, maps: KeyMaps, tuple: Tuple, echoed: Echoed, now: Int<64>): Redeemed {
+  const { timestamps, host } = echoed;
+  const { valid, extra } = checkCookie($, maps, tuple, echoed, now);
   const mss = $.let(extra.shr(6).and(0x3fff));
   const windowScale = $.let(extra.shr(2).and(15));
   const sack = $.let(extra.shr(1).and(1));

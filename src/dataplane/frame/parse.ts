@@ -32,6 +32,8 @@ export interface Segment {
   readonly fragmented: Int<32>;
   /** IPv4 only: the header, and the sum of its 16-bit words as they lie in memory, not folded. */
   readonly ipv4?: { readonly header: View<(typeof Ipv4)['fields']>; readonly sum: () => Int<64> };
+  /** IPv6 only: the header. */
+  readonly ipv6?: View<(typeof Ipv6)['fields']>;
 }
 
 /** Both ports in one word, the source's first, as they lie in memory. */
@@ -192,5 +194,6 @@ const parseIpv6: ParseIp = ($, packet, { kind: link, offset }, leave, rules) => 
     tcp,
     length: payload.sub(chain),
     fragmented,
+    ipv6: ip,
   };
 };

@@ -13,6 +13,9 @@ import { keyGroup } from '../state/hash.ts';
 import { redeemedGroup } from '../state/redeemed.ts';
 import { isVerified, remember, verifiedGroup, type VerifiedMaps } from '../state/verified-sources.ts';
 
+/** To an address on the link that no interface has, so that no policy takes the segment for a stray. */
+const elsewhere = ethernet({ dst: '02:00:00:00:00:ff' });
+
 export const flags = stage({
   name: 'flags',
   decides: 'A segment that is not a SYN passes. While challenges are in use, it is first looked at for a proof.',
@@ -47,13 +50,13 @@ export const flags = stage({
   canned: [
     {
       shows: 'an ACK over IPv4',
-      data: frame([ethernet(), ipv4(), tcp({ flags: ['ACK'] })]),
+      data: frame([elsewhere, ipv4(), tcp({ flags: ['ACK'] })]),
       verdict: 'pass',
       reason: 'not-syn',
     },
     {
       shows: 'an ACK over IPv6',
-      data: frame([ethernet(), ipv6(), tcp({ flags: ['ACK'] })]),
+      data: frame([elsewhere, ipv6(), tcp({ flags: ['ACK'] })]),
       verdict: 'pass',
       reason: 'not-syn',
     },

@@ -47,13 +47,13 @@ function listMaps({ middle, leaf, networks6 }: ListCapacity) {
 export type ListMaps = ReturnType<typeof listMaps>;
 
 /** Empty at first; user space fills them from the policy and its files. */
-const listGroup = mapGroup({
+export const listGroup = mapGroup({
   specs: (given) => ({ lists: listMaps(given.lists) }),
   contents: ({ lists: maps }) => Object.values(maps).map((map) => ({ map, entries: [] })),
 });
 
 /** What the lists say of a source. */
-function listed<R>($: Builder<R>, lists: ListMaps, source: Address): EnumValue<'listed'> {
+export function listed<R>($: Builder<R>, lists: ListMaps, source: Address): EnumValue<'listed'> {
   const found = $.let($.u32(Listed.NO.number));
   const state = $.at(lists.state, 0);
   $.if((source.family === 4 ? state.listed4 : state.listed6).ne(0), () => {

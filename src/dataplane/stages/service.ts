@@ -38,7 +38,7 @@ function serves({ addresses, ports }: Service, { destination, tcp }: Segment): C
 }
 
 /** The number of the first service that a segment is for, or NO_SERVICE; a constant where there is only one answer. */
-function serviceIndex<R>(
+export function serviceIndex<R>(
   $: Builder<R>,
   policy: Pick<Policy, 'services'>,
   segment: Segment,

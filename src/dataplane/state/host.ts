@@ -7,6 +7,8 @@ import {
   arrayMap,
   type Builder,
   type Condition,
+  type GlobalFunc,
+  globalFunc,
   type Int,
   lpmTrie,
   type Packet,
@@ -40,24 +42,32 @@ const SIX_BYTES = 0xffff_ffff_ffffn;
 /** Of the first byte: a group, not one station (IEEE 802, clause 8.2.2). */
 const GROUP = 1;
 
+type ForUs = GlobalFunc<readonly ['packet'], 32>;
+/** By the map that it reads: all that ask call the same function, which the verifier walks once. */
+const forUs = new WeakMap<HostMaps['links'], ForUs>();
+
+const makeForUs = (links: HostMaps['links']): ForUs =>
+  globalFunc('is_for_us', ['packet'], 32, ($, packet) => {
+    const { word } = packet.peek(EthStart).orExit(0);
+    const destination = word.and(SIX_BYTES);
+    const { addresses } = $.at(links, 0);
+    const known = Array.from({ length: MOST_LINKS }, (_, at) => destination.eq(addresses.at(at)));
+    $.if(
+      word
+        .shr(48)
+        .and(GROUP)
+        .eq(0)
+        .and(known.reduce((any, one) => any.or(one))),
+      () => 1,
+    );
+    return 0;
+  });
+
 /** 1 where an Ethernet frame was sent to this host, by one station. */
 export function isForUs<R>($: Builder<R>, packet: Packet<R>, { links }: HostMaps): Int<32> {
-  const ours = $.let($.u32(0));
-  packet.ahead(() => {
-    packet.restart();
-    packet.peek(EthStart).match({
-      some: ({ word }) => {
-        const destination = word.and(SIX_BYTES);
-        const { addresses } = $.at(links, 0);
-        const known = Array.from({ length: MOST_LINKS }, (_, at) => destination.eq(addresses.at(at)));
-        const station = word.shr(48).and(GROUP).eq(0);
-        $.if(station.and(known.reduce((any, one) => any.or(one))), () => {
-          ours.set(1);
-        });
-      },
-    });
-  });
-  return ours.value;
+  const made = forUs.get(links) ?? makeForUs(links);
+  forUs.set(links, made);
+  return $.invoke(made, packet);
 }
 
 /** Whether an address is of one host. */

@@ -4,6 +4,7 @@ import type { Block as IrBlock } from '../ir/ir.ts';
 import { CallSite } from '../source-location.ts';
 import { helpers } from '../uapi/helpers.gen.ts';
 import type { BuilderCore } from './blocks.ts';
+import { CONNTRACK_LOOKUP, isTracked } from './conntrack.ts';
 import type { ContextValue, HelperName } from './helper-arguments.ts';
 import type { BranchState, Emitter, Test } from './emitter.ts';
 import { Int } from './int.ts';
@@ -156,6 +157,15 @@ export class Packet<R> implements ContextValue, BranchState {
    */
   tcpSocket(tuple: object, size: number, some: (socket: Socket<R>) => void): void {
     withTcpSocket(this.#core, this, addressRegister(memoryOf(tuple)), size, some);
+  }
+
+  /**
+   * 1 where the connection tracking of the packet's network namespace has an entry for a tuple (as of `tcpSocket`) of this protocol, in
+   * either direction and the default zone. Linux 6.0.
+   */
+  isTracked(tuple: object, size: number, protocol: number): Int<32> {
+    const { type } = this.#emitter.context.layout;
+    return isTracked(this.#core, this, CONNTRACK_LOOKUP[type], addressRegister(memoryOf(tuple)), size, protocol);
   }
 
   voided(): void {
