@@ -37,7 +37,7 @@ import { flags } from './stages/flags.ts';
 import { servedBy, type ServedMaps } from './stages/service.ts';
 import { verified } from './stages/verified.ts';
 import { hasReopened, markRedeemed, markReopened, type RedeemedMaps, wasRedeemed } from './state/redeemed.ts';
-import { batchOf, overService, type ServiceStateMaps } from './state/service-limit.ts';
+import { batchOf, overService, Purse, type ServiceStateMaps } from './state/service-limit.ts';
 import type { ServiceValues } from './state/service-policy.ts';
 import { raiseLevel, verifiedCharge } from './state/verified-level.ts';
 import { rememberAndCharge, type VerifiedMaps } from './state/verified-sources.ts';
@@ -256,7 +256,7 @@ function overRedeemed(
   const charge = verifiedCharge($, maps, policy, served, now);
   const over = rememberAndCharge($, maps, source, policy, now, charge);
   $.if(service.price.ne(0).and(over.eq(0)), () => {
-    overService($, maps, index, service, batchOf(policy), now, (state) => {
+    overService($, maps, index, $.u32(Purse.VERIFIED), service, batchOf(policy), now, (state) => {
       raiseLevel($, state, bucket, now);
     });
   });

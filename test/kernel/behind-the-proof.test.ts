@@ -37,8 +37,9 @@ class Wall implements Disposable {
   readonly #link: XdpLink;
   #now = 0;
 
-  constructor(policy: PolicyInput) {
-    this.kernel = new ProgramUnderTest(policy, { form: 'assign', stack: DEFAULT_STACK, assumeListening: true });
+  /** With `assumeListening` false, port 80 alone has a listener. */
+  constructor(policy: PolicyInput, assumeListening = true) {
+    this.kernel = new ProgramUnderTest(policy, { form: 'assign', stack: DEFAULT_STACK, assumeListening });
     const clock = this.kernel.program.map(settableClock);
     this.#accept = Program.load(this.kernel.protection.accept!, { maps: [...this.kernel.maps.all, clock] });
     this.#link = netns.run(() => XdpLink.attach(this.kernel.program, 'eth0'));
@@ -52,7 +53,7 @@ class Wall implements Disposable {
 
   /** What becomes of a SYN: the answer, or whether it passes. */
   send(data: Buffer): 'pass' | 'drop' | Buffer {
-    const { verdict, data: after } = this.kernel.program.testRun({ data });
+    const { verdict, data: after } = netns.run(() => this.kernel.program.testRun({ data }));
     if (verdict === XDP.TX.code) return after;
     return verdict === XDP.PASS.code ? 'pass' : 'drop';
   }
@@ -82,12 +83,12 @@ class Wall implements Disposable {
   }
 }
 
-function synOf(address: string, port: number): Buffer {
+function synOf(address: string, port: number, dest = 80): Buffer {
   const ip = address.includes(':') ? ipv6({ src: address, dst: 'fd00::10' }) : ipv4({ src: address, dst: '10.0.0.10' });
   return frame([
     ethernet(),
     ip,
-    tcp({ source: 1024 + port, dest: 80, seq: port, flags: ['SYN'], options: LINUX_SYN_OPTIONS }),
+    tcp({ source: 1024 + port, dest, seq: port, flags: ['SYN'], options: LINUX_SYN_OPTIONS }),
   ]);
 }
 
@@ -188,6 +189,24 @@ const always: PolicyInput = { challenge: { mode: 'always', remember: '1h' } };
       for (const syn of frames) for (let again = 0; again < 2; again++) if (wall.send(syn) === 'pass') passed++;
     }
     expect(passed).toBeLessThan(10_000 * (seconds + 1));
+  }, 600_000);
+
+  it('forged SYNs that nobody can be challenged for make nobody dearer who is verified', () => {
+    using wall = new Wall(always, false);
+    wall.at(0).verify(person(1));
+    let [connected, attempts, sent, passed] = [0, 0, 0, 0];
+    // Without a listener there is no answer, and each SYN of a source of its own takes a token of the service, as long as it has some.
+    for (let now = 60_000; now < 63_000; now += 20) {
+      wall.at(now);
+      for (let again = 0; again < 500; again++) {
+        const address = `100.${String((++sent >> 8) & 255)}.${String(sent & 255)}.${String(sent >> 16)}`;
+        if (wall.send(synOf(address, 1, 81)) === 'pass') passed++;
+      }
+      attempts++;
+      if (wall.send(synOf(person(1), attempts)) === 'pass') connected++;
+    }
+    expect(passed).toBeLessThan(sent);
+    expect(connected).toBe(attempts);
   }, 600_000);
 
   it('a verified source connects while others send in its name', () => {

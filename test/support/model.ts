@@ -98,13 +98,19 @@ const PASSES = new Set<ReasonName>([
 /** What two bits of a cookie stand for (net/ipv4/syncookies.c, net/ipv6/syncookies.c). */
 const MSS_CLASSES = { 4: [536, 1300, 1440, 1460], 6: [1220, 1420, 1440, 8940] } as const;
 
+/** A service's bucket, and what one CPU took of it beforehand. */
+interface CpuBucket {
+  paid: bigint;
+  tokens: number;
+}
+
 export class Model {
   readonly #policy: Policy;
   readonly #keys: ModelKeys;
   readonly #meters = new Map<string, Map<number, Uint32Array>>();
   readonly #services: {
-    paid: bigint;
-    tokens: number;
+    /** The bucket of all sources, and that of verified ones. */
+    buckets: readonly [CpuBucket, CpuBucket];
     pending: number;
     challengeUntil: bigint;
     /** How often the price of verified sources is doubled, and when that was raised: to 256 ns, with the level in place of what is below. */
@@ -142,8 +148,10 @@ export class Model {
     this.#keys = keys;
     this.#challenger = policy.services.some(({ challenge }) => challenge !== 'off') ? challenger : undefined;
     this.#services = policy.services.map(() => ({
-      paid: 0n,
-      tokens: 0,
+      buckets: [
+        { paid: 0n, tokens: 0 },
+        { paid: 0n, tokens: 0 },
+      ],
       pending: 0,
       challengeUntil: 0n,
       level: 0,
@@ -184,7 +192,7 @@ export class Model {
       // A source may redeem two buckets, and its service is charged where it has a token.
       if (!this.#payVerified(this.#verified.get(sourceKey(source))!, index, now, 2)) return 'over-redeemed';
       const { service } = this.#policy.services[index]!.limits;
-      if (service && !this.#takeService(index, service, now)) this.#raiseLevel(index, now);
+      if (service && !this.#takeService(this.#services[index]!.buckets[1], service, now)) this.#raiseLevel(index, now);
       this.#redeemed.add(both);
       if (!timestamps)
         return {
@@ -666,13 +674,15 @@ export class Model {
       if (!meter(`prefix ${String(at)}`, bits, limits.prefixes[at], all)) end('over-prefix');
     });
     if (proven === 'over') {
-      // It passes where the service has half of its tokens to spare.
+      // It passes where verified sources have half of the service's tokens to spare.
       const { interval, burst } = limits.service ?? { interval: 0n, burst: 0 };
-      if (limits.service && this.#takeService(index, { interval, burst }, now, (interval * BigInt(burst)) / 2n))
+      const [, bucket] = this.#services[index]!.buckets;
+      if (limits.service && this.#takeService(bucket, { interval, burst }, now, (interval * BigInt(burst)) / 2n))
         end('verified');
       end('over-verified');
     }
-    if (limits.service && !this.#takeService(index, limits.service, now)) {
+    const bucket = this.#services[index]!.buckets[proven === 'no' ? 0 : 1];
+    if (limits.service && !this.#takeService(bucket, limits.service, now)) {
       if (proven === 'no') {
         this.#turnOn(index, now);
         end('over-service');
@@ -718,7 +728,7 @@ export class Model {
   }
 
   #serviceIsEmpty(index: number, { interval, burst }: Bucket, now: bigint): boolean {
-    const state = this.#services[index]!;
+    const [state] = this.#services[index]!.buckets;
     const cost = interval * BigInt(this.#batch());
     if (state.tokens > 0 || state.paid <= now || state.paid + cost - now <= interval * BigInt(burst)) return false;
     this.#turnOn(index, now);
@@ -770,13 +780,12 @@ export class Model {
 
   /** A CPU takes the service's tokens in batches of an eighth of the smallest bucket, 64 at most. */
   #takeService(
-    index: number,
+    state: CpuBucket,
     { interval, burst }: Pick<Bucket, 'interval' | 'burst'>,
     now: bigint,
     credit = interval * BigInt(burst),
   ): boolean {
     const batch = this.#batch();
-    const state = this.#services[index]!;
     if (state.tokens > 0) {
       state.tokens--;
       return true;

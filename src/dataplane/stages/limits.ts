@@ -9,6 +9,7 @@ import { Metered, meter, type MeterBucket, meterGroup, type MeterMap, type Meter
 import {
   batchOf,
   overService,
+  Purse,
   serviceIsEmpty,
   serviceStateGroup,
   type ServiceStateMaps,
@@ -27,7 +28,7 @@ export const Refused = handOver<Cell & { readonly reason: Int<32> }>('why the SY
 export const limits = stage({
   name: 'limits',
   decides:
-    'Limits: service, source, networks. Within all of them it passes. Over its wide limit a verified source passes while the service has half of its tokens left; networks bound verified sources while these want more than the service has.',
+    "Limits: service, source, networks. Within all of them it passes. Over its wide limit a verified source passes while verified sources have half of the service's tokens left; networks bound verified sources while these want more than the service has.",
   reasons: {
     'within-limit': { number: 7, verdict: 'pass', often: true, description: 'a SYN within every limit' },
     'over-source': { number: 34, verdict: 'drop', description: 'over the limit of its source' },
@@ -112,7 +113,10 @@ function askLimits(
       service.price.ne(0),
       () => {
         const half = $.select(proven.eq(Verified.OVER), service.credit.shr(1), service.credit);
-        const empty = overService($, maps, index, { ...service, credit: half }, batch, now, (state) => {
+        const purse = context.challenger
+          ? $.let($.select(unverified(), $.u32(Purse.ALL), $.u32(Purse.VERIFIED)).forget()).and(1)
+          : $.u32(Purse.ALL);
+        const empty = overService($, maps, index, purse, { ...service, credit: half }, batch, now, (state) => {
           $.if(unverified(), () => {
             turnOn($, state, now, mode);
           });

@@ -6,6 +6,7 @@
  * `challengeUntil` stays ahead of the clock while more than half the rate comes, and falls behind it, which is off, `HOLD` after.
  */
 import {
+  array,
   arrayMap,
   type Builder,
   bytes,
@@ -21,10 +22,21 @@ import type { Policy } from '../../policy/policy.ts';
 import { mapGroup } from '../maps.ts';
 import { Mode, type ServiceBucket } from './service-policy.ts';
 
-/** A service under way, on a line of its own: its bucket in nanoseconds of GCRA, until when all its SYNs are challenged, and the level of its verified sources. */
-const ServiceState = struct('service_state', { paid: u64, challengeUntil: u64, level: u64, spare: bytes(40) });
+/** A service under way, on a line of its own: its buckets in nanoseconds of GCRA, until when all its SYNs are challenged, and the level of its verified sources. */
+const ServiceState = struct('service_state', {
+  paid: array(u64, 2),
+  challengeUntil: u64,
+  level: u64,
+  spare: bytes(32),
+});
 /** A CPU's own part of it: tokens that it took from the bucket beforehand, and SYNs that it has not reported yet. */
-const ServiceShare = struct('service_share', { tokens: u32, pending: u32 });
+const ServiceShare = struct('service_share', { tokens: array(u32, 2), pending: u32, spare: u32 });
+
+/**
+ * A service's buckets, of one size: one for all sources, and one for those that proved their address. Forged SYNs cannot empty the second; those that
+ * cannot be challenged (to a port without a listener, say) take tokens of the first.
+ */
+export const Purse = { ALL: 0, VERIFIED: 1 } as const;
 
 export const serviceStateGroup = mapGroup({
   specs: ({ policy: { services } }) => ({
@@ -115,9 +127,9 @@ export function serviceIsEmpty<R>(
   const empty = $.let($.u32(0));
   $.lookup(maps.shares, index).match({
     some: (share) => {
-      $.if(share.tokens.eq(0), () => {
+      $.if(share.tokens.at(Purse.ALL).eq(0), () => {
         withState($, maps, index, (state) => {
-          const paid = state.paid;
+          const paid = state.paid.at(Purse.ALL);
           const cost = price.mul(batch);
           $.if(paid.gt(now), () => {
             $.if(paid.add(cost).sub(now).gt(credit), () => {
@@ -142,11 +154,12 @@ export function turnOn<R>($: Builder<R>, state: State, now: Int<64>, mode: EnumV
   });
 }
 
-/** Takes a token of the service. Gives 1 where there is none, which `empty` is told. */
+/** Takes a token of one of the service's buckets, by its number in `Purse`. Gives 1 where there is none, which `empty` is told. */
 export function overService<R>(
   $: Builder<R>,
   maps: ServiceStateMaps,
   index: Int<32>,
+  purse: Int<32>,
   { price, credit }: ServiceBucket,
   batch: number,
   now: Int<64>,
@@ -155,24 +168,26 @@ export function overService<R>(
   const over = $.let($.u32(0));
   $.lookup(maps.shares, index).match({
     some: (share) => {
-      const { tokens } = share;
+      const tokens = share.tokens.ref(purse);
+      const left = tokens.get();
       $.if(
-        tokens.ne(0),
+        left.ne(0),
         () => {
-          share.set({ tokens: tokens.sub(1) });
+          tokens.set(left.sub(1));
         },
         () => {
           withState($, maps, index, (state) => {
             over.set(1);
             const cost = price.mul(batch);
             $.loop(MAX_TRIES, (_round, loop) => {
-              const paid = state.paid;
+              const bucket = state.paid.ref(purse);
+              const paid = bucket.get();
               const start = $.select(paid.gt(now), paid, now);
               loop.breakIf(start.add(cost).sub(now).gt(credit));
-              const found = state.ref('paid').compareExchange(paid, start.add(cost));
+              const found = bucket.compareExchange(paid, start.add(cost));
               loop.continueIf(found.ne(paid));
               over.set(0);
-              share.set({ tokens: batch - 1 });
+              tokens.set(batch - 1);
               loop.break();
             });
             $.if(over.ne(0), () => {
