@@ -52,9 +52,17 @@ function nftRule(rule: unknown, hook: string | undefined): FirewallRule | undefi
   return undefined;
 }
 
-/** The rules of `nft -j list ruleset`. */
+function parsed(output: string): unknown {
+  try {
+    return JSON.parse(output) as unknown;
+  } catch {
+    return undefined; // no nft, or one that was cut off
+  }
+}
+
+/** The rules of `nft -j list ruleset`; none where that is no JSON. */
 export function nftRules(output: string): FirewallRule[] {
-  const entries = listed(at(JSON.parse(output), 'nftables'));
+  const entries = listed(at(parsed(output), 'nftables'));
   const hooks = new Map<string, unknown>();
   const name = (of: unknown, key: string): string => JSON.stringify([at(of, 'family'), at(of, 'table'), at(of, key)]);
   for (const entry of entries) {
@@ -99,7 +107,7 @@ export function readFirewall(): FirewallRule[] {
   };
   const nft = run('nft', '-j', 'list', 'ruleset');
   return [
-    ...(nft === '' ? [] : nftRules(nft)),
+    ...nftRules(nft),
     ...['iptables-save', 'ip6tables-save'].flatMap((command) => iptablesRules(run(command), command)),
   ];
 }
