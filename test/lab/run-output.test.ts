@@ -29,8 +29,12 @@ describeAsRoot('the output of run', () => {
     const line = '"$@" run -i eth0 --challenge off --log verdicts | head -1';
     await using run = Running.shellOn('server', line);
     await run.until(/protecting eth0/);
-    expect(fetchPage()).toBe(true);
-    await run.until(/the protection goes on, and prints nothing more/);
+    // A line that is written before the reader is gone goes into the pipe.
+    await expect
+      .poll(() => [fetchPage(), /the protection goes on, and prints nothing more/.test(run.output)], {
+        timeout: 60_000,
+      })
+      .toEqual([true, true]);
     expect(fetchPage()).toBe(true);
     expect(attached()).not.toEqual({});
     process.kill(protecting(), 'SIGTERM');

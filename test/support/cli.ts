@@ -67,7 +67,8 @@ export class Running implements AsyncDisposable {
   readonly #ended: Promise<unknown>;
 
   constructor(file: string, args: readonly string[]) {
-    this.#child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    // A group of its own, so that what a shell started ends with it.
+    this.#child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     // Not `exit`: what it printed last is still to be read then.
     this.#ended = once(this.#child, 'close');
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
@@ -135,7 +136,12 @@ export class Running implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop('SIGTERM');
+    try {
+      process.kill(-this.pid, 'SIGTERM');
+    } catch {
+      // nobody of the group is left
+    }
+    await this.#ended;
   }
 }
 
