@@ -249,8 +249,10 @@ async function run(options: RunOptions): Promise<void> {
       "this mount namespace has a BPF file system of its own (ip netns exec and containers make one): the protection ends with it, even where this process is killed; nsenter --net keeps the host's",
     );
   }
+  // Reading begins at once: the tools of the firewall take a while.
+  const watching = watch(protection, options, output, stopped);
   for (const note of hostNotes(policy)) output.complain(note);
-  const how = await watch(protection, options, output, stopped);
+  const how = await watching;
   const stats = protection.stats();
   output.print('totals', stats, totals(stats, protection.policy.dryRun));
   if (how !== 'stopped') {
