@@ -2,7 +2,7 @@
  * Bundles the verbs of the product into a few files, `dist/src/cli/bundle`, after TypeScript has compiled everything. The toolkit's code
  * lies in a folder of its own there, by which it is told from the code of those who write programs with it.
  */
-import { rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { rolldown, type RolldownPlugin } from 'rolldown';
 
@@ -34,7 +34,7 @@ const bundle = await rolldown({
   plugins: [settle],
   checks: { ineffectiveDynamicImport: false }, // one file holds all verbs
 });
-await bundle.write({
+const { output } = await bundle.write({
   dir: OUT,
   sourcemap: true,
   // White space is a third of the code, and Node reads every byte of it.
@@ -48,3 +48,18 @@ await bundle.write({
     ],
   },
 });
+
+// What is bundled of others is passed on with its notice.
+const packages = output
+  .flatMap((chunk) => ('moduleIds' in chunk ? chunk.moduleIds : []))
+  .flatMap((id) => {
+    const [, name] = /\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(id) ?? [];
+    return name === undefined ? [] : [name];
+  });
+const notices = [...new Set(packages)].toSorted().map((name) => {
+  const directory = `${ROOT}node_modules/${name}`;
+  const file = readdirSync(directory).find((one) => /^licen[cs]e/i.test(one));
+  if (file === undefined) throw new Error(`bundle ${name}: it has no file with its licence`);
+  return `${name}\n\n${readFileSync(`${directory}/${file}`, 'utf8').trim()}\n`;
+});
+writeFileSync(`${OUT}/LICENSES`, notices.join('\n'));

@@ -102,7 +102,7 @@ function iptablesPort(text: string): PortRange {
 /** The rules of this network namespace, by the tools that are there. */
 export function readFirewall(): FirewallRule[] {
   const run = (command: string, ...args: string[]): string => {
-    const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', timeout: 5000, maxBuffer: 1 << 26 });
+    const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', timeout: 1000, maxBuffer: 1 << 26 });
     return status === 0 ? stdout : '';
   };
   const nft = run('nft', '-j', 'list', 'ruleset');

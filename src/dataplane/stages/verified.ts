@@ -31,7 +31,7 @@ export const verified = stage({
       number: 43,
       verdict: 'drop',
       description:
-        'an ACK with a right cookie whose source redeemed twice its wide limit: dropped in traffic control, and the client sends again',
+        'an ACK with a right cookie whose source redeemed twice its wide limit: dropped in traffic control until its client sends data again',
     },
   },
   maps: [activityGroup, keyGroup, serviceStateGroup, verifiedGroup],
