@@ -162,10 +162,11 @@ it('prints a policy that says the same when it is read again', () => {
     interfaces: ['eth0'],
     management: ['192.0.2.0/24', '2001:db8::1'],
     lists: { allow: ['10.0.0.1'], 'deny-files': ['/tmp/deny.txt'] },
-    limits: { source: false, verified: { rate: '10/s', burst: '1k' } },
+    state: 'auto',
+    limits: { source: false, verified: { rate: '10/s', burst: '1k' }, strays: { rate: '2/s', burst: 9 } },
     services: [
       { name: 'web', ports: [80, '8000-8100'], addresses: ['10.0.0.10'], challenge: 'always' },
-      { name: 'forwarded', ports: [8443], form: 'cookie' },
+      { name: 'forwarded', ports: [8443], form: 'cookie', state: 'off' },
       { name: 'rest', limits: { service: { rate: '1/m', burst: 2 } } },
     ],
     sanity: { hping: false, 'fast-open': true },

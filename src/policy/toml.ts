@@ -63,16 +63,18 @@ export function formatPolicy(policy: Policy): string {
       'deny-files': [...policy.lists.denyFiles],
     },
     challenge: { remember: formatDuration(policy.remember), 'set-sysctls': policy.setSysctls },
-    services: policy.services.map(({ name, addresses, ports, limits, challenge, form }) => ({
+    services: policy.services.map(({ name, addresses, ports, limits, challenge, form, state }) => ({
       name,
       addresses: addresses.map(formatCidr),
       ports: ports.map(({ first, last }) => (first === last ? first : `${String(first)}-${String(last)}`)),
       challenge,
       form,
+      state,
       limits: {
         source: bucket(limits.source),
         service: bucket(limits.service),
         verified: bucket(limits.verified),
+        strays: bucket(limits.strays),
         prefixes: limits.prefixes.map(({ family, bits, rate, burst }) => ({ family, bits, rate, burst })),
       },
     })),
