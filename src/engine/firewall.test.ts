@@ -49,6 +49,18 @@ it.each<[string, Parameters<typeof resolvePolicy>[0], FirewallRule, RegExp | und
     /^port 8080 is sent elsewhere .*\(somewhere\).* service all form = "reset"/,
   ],
   ['resets for it', { challenge: { form: 'reset' } }, rule('rewritten', 8080), undefined],
+  [
+    'a service of its own before the others',
+    { services: [{ name: 'nat', ports: [8080], form: 'reset' }, { name: 'rest' }] },
+    rule('rewritten', 8080),
+    undefined,
+  ],
+  [
+    'a service that another hides for one address alone',
+    { services: [{ name: 'nat', addresses: ['192.0.2.1'], ports: [8080], form: 'reset' }, { name: 'rest' }] },
+    rule('rewritten', 8080),
+    /give service rest form/,
+  ],
   ['another port', { services: [{ name: 'web', ports: [80] }] }, rule('rewritten', 8080), undefined],
   ['no challenges', { challenge: { mode: 'off' } }, rule('wants-syn'), undefined],
   ['cookies for what wants a SYN', {}, rule('wants-syn'), /^every port takes new connections only by SYN/],

@@ -113,39 +113,51 @@ export function readFirewall(): FirewallRule[] {
 }
 
 const overlap = (a: PortRange, b: PortRange): boolean => a.first <= b.last && b.first <= a.last;
-const covers = ({ ports }: Service, of: readonly PortRange[]): boolean =>
-  ports.length === 0 || of.length === 0 || ports.some((one) => of.some((other) => overlap(one, other)));
+const EVERY_PORT: PortRange = { first: 1, last: 65_535 };
+const orEvery = (ports: readonly PortRange[]): readonly PortRange[] => (ports.length === 0 ? [EVERY_PORT] : ports);
 
-/** Every port but these. */
-function otherPorts(ports: readonly PortRange[]): PortRange[] {
-  const others: PortRange[] = [];
-  let next = 1;
-  for (const { first, last } of ports.toSorted((a, b) => a.first - b.first)) {
-    if (first > next) others.push({ first: next, last: first - 1 });
-    next = Math.max(next, last + 1);
-  }
-  if (next <= 65_535) others.push({ first: next, last: 65_535 });
-  return others;
+/** These ports without those. */
+const without = (ports: readonly PortRange[], those: readonly PortRange[]): readonly PortRange[] =>
+  those.reduce(
+    (left, { first, last }) =>
+      left
+        .flatMap((one) => [
+          { first: one.first, last: Math.min(one.last, first - 1) },
+          { first: Math.max(one.first, last + 1), last: one.last },
+        ])
+        .filter((one) => one.first <= one.last),
+    ports,
+  );
+
+/** The services that SYNs to these ports can reach: the first that matches decides, so one for every address hides its ports from those behind it. */
+function reached(services: readonly Service[], ports: readonly PortRange[]): Service[] {
+  let left = orEvery(ports);
+  return services.filter((service) => {
+    const own = orEvery(service.ports);
+    if (!left.some((one) => own.some((other) => overlap(one, other)))) return false;
+    if (service.addresses.length === 0) left = without(left, own);
+    return true;
+  });
 }
 
 /** What an operator should know of the firewall beside a policy, a line each. */
 export function firewallNotes({ services }: Pick<Policy, 'services'>, rules: readonly FirewallRule[]): string[] {
-  const challenged = services.filter(({ challenge }) => challenge !== 'off');
-  const byCookie = challenged.filter(({ form }) => form !== 'reset');
   const port = (ports: readonly PortRange[]): string =>
     ports.length === 0 ? 'every port' : `port ${formatPorts(ports)}`;
   const lines = rules.flatMap(({ kind, ports, where }) => {
+    const challenged = reached(services, ports).filter(({ challenge }) => challenge !== 'off');
     if (kind === 'dropped')
-      return challenged.some((service) => covers(service, ports))
+      return challenged.length > 0
         ? [
-            `${port(ports)} is dropped by the firewall (${where}) and answered while challenges are on; leave it out: [[services]] name = "open", ports = [${otherPorts(
+            `${port(ports)} is dropped by the firewall (${where}) and answered while challenges are on; leave it out: [[services]] name = "open", ports = [${without(
+              [EVERY_PORT],
               ports,
             )
               .map((one) => (one.first === one.last ? String(one.first) : `"${String(one.first)}-${String(one.last)}"`))
               .join(', ')}]`,
           ]
         : [];
-    const concerned = byCookie.filter((service) => covers(service, ports)).map(({ name }) => name);
+    const concerned = challenged.filter(({ form }) => form !== 'reset').map(({ name }) => name);
     if (concerned.length === 0) return [];
     const why =
       kind === 'rewritten'
