@@ -29,7 +29,8 @@ const advice: Readonly<Partial<Record<ReasonName, string>>> = {
   'over-prefix': 'raise `limits.prefixes`, or do not set `challenge.mode = "off"`',
   'over-service': 'raise `limits.service`, or do not set `challenge.mode = "off"`',
   'over-verified': 'raise `limits.verified`, which a NAT of many clients needs, or `limits.service`',
-  'over-redeemed': 'nothing where clients speak first: they send again; a NAT of many clients needs more `limits.verified`',
+  'over-redeemed':
+    'nothing where clients speak first: they send again; a NAT of many clients needs more `limits.verified`',
   contended: 'nothing below millions a second from one source; it was over its limit',
   'no-answer': 'look at them: `seawall replay FILE --write-dropped`',
   'tcp-checksum': 'nothing: Linux would drop it, too',

@@ -30,9 +30,10 @@ function text({ programs, maps, challenge, notes, features, falseLimit }: Checke
   const total = maps.reduce((sum, { bytes }) => sum + bytes, 0);
   lines.push(`maps: ${size(total)} in all`);
   for (const { name, bytes } of maps) lines.push(`  ${name.padEnd(16)} ${size(bytes).padStart(10)}`);
-  lines.push(challenge, ...notes);
+  lines.push(challenge);
   for (const { name, available, since } of features)
     lines.push(`  ${available ? 'has' : 'lacks'} ${name} (Linux ${since})`);
+  lines.push(...notes);
   lines.push('number of sources at their limit, and the probability that another source is limited too early:');
   for (const { busySources, probability } of falseLimit)
     lines.push(`  ${busySources.toLocaleString('en').padStart(12)} ${probability.toExponential(1)}`);

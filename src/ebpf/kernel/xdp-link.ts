@@ -106,9 +106,10 @@ function attachError(name: string, index: number, mode: XdpMode, errno: string):
 
 function driverAdvice(index: number, mode: XdpMode, errno: string): string {
   const { kind, mtu } = readInterface(index);
-  return mode === 'native'
-    ? `the driver${kind === undefined ? '' : ` (${kind})`} refuses native mode at MTU ${String(mtu)}: ${reasonFor(errno)}; or use generic mode`
-    : `generic mode does not work on this device${kind === undefined ? '' : ` (${kind})`}`;
+  const of = kind === undefined ? '' : ` (${kind})`;
+  if (mode !== 'native') return `generic mode does not work on this device${of}`;
+  if (errno === 'EOPNOTSUPP') return `the driver${of} has no native mode; use generic mode`;
+  return `the driver${of} refuses native mode at MTU ${String(mtu)}: ${reasonFor(errno)}; or use generic mode`;
 }
 
 /** The program that an interface runs, by name and number. */
