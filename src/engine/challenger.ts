@@ -107,9 +107,14 @@ export function settleChallenger(policy: Policy, interfaceName: string): Settled
   if (challenged.length === 0) return { challenger: undefined, note: 'challenges are off' };
   const words = [...new Set(challenged.map(({ form }) => form))];
   const settled = words.map((word) => ({ word, ...settle(word, setSysctls) }));
-  const note = settled.map((one) =>
-    words.length === 1 ? one.note : `${one.note} for ${named(challenged.filter(({ form }) => form === one.word))}`,
-  );
+  const note = settled.map((one) => {
+    if (words.length === 1) return one.note;
+    const whom = `for ${named(challenged.filter(({ form }) => form === one.word))}`;
+    return one.form === undefined ? one.note.replace('no challenge', `no challenge ${whom}`) : `${one.note} ${whom}`;
+  });
+  const found = new Set(settled.map((one) => one.form));
+  if (found.has('assign') && found.has('kernel') && services.some(({ state }) => state !== 'off'))
+    note.push('state is off: it does not work with the forms assign and kernel side by side');
   const form = settled.find((one) => one.form !== undefined)?.form;
   if (form === undefined) return { challenger: undefined, note: note.join('; ') };
   const index = interfaceIndex(interfaceName);
