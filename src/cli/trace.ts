@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { SyscallError, type XdpMode } from '../ebpf/index.ts';
 import { protectingProcess } from '../engine/instance.ts';
+import { pinnedInterfaces } from '../engine/pin-key.ts';
 import { Trace, type TracedFrame, type TraceOptions } from '../tools/trace.ts';
 import { flagNames } from '../net/headers.ts';
 import { parseFrame } from '../net/parse.ts';
@@ -71,6 +72,22 @@ function text(line: SegmentLine): string {
 /** What makes place for a trace on an interface, if anything does: the lab's own program. */
 export type InPlaceOf = (interfaceName: string) => TraceOptions['inPlaceOf'];
 
+/** Starts a trace. @throws SyscallError that says how to make place, where a killed run left its program. */
+function start({ interface: name, syn, mode }: TraceCommandOptions, inPlaceOf: InPlaceOf): Trace {
+  try {
+    return new Trace(name, { synOnly: syn ?? false, mode, inPlaceOf: inPlaceOf(name) });
+  } catch (error) {
+    const occupied = error instanceof SyscallError && (error.errno === 'EBUSY' || error.errno === 'EEXIST');
+    if (!occupied || !pinnedInterfaces().includes(name)) throw error;
+    throw new SyscallError(
+      'trace',
+      'EBUSY',
+      `trace ${name}: a killed run left its program there, and an interface has one XDP program; seawall detach -i ${name} takes it off`,
+      { cause: error },
+    );
+  }
+}
+
 async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promise<void> {
   checkInterface(options.interface);
   requireRoot('trace');
@@ -83,11 +100,7 @@ async function trace(options: TraceCommandOptions, inPlaceOf: InPlaceOf): Promis
     );
   const limit =
     options.count === undefined ? Infinity : parseCount(options.count, '--count', 1, Number.MAX_SAFE_INTEGER);
-  using tracer = new Trace(options.interface, {
-    synOnly: options.syn ?? false,
-    mode: options.mode,
-    inPlaceOf: inPlaceOf(options.interface),
-  });
+  using tracer = start(options, inPlaceOf);
   using file = options.write === undefined ? undefined : new PacketFile(options.write);
   let stop!: () => void;
   const stopped = new Promise<void>((resolve) => {

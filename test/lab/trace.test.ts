@@ -51,6 +51,16 @@ describeAsRoot('trace', () => {
     expect(dump).toMatch(/Flags \[S\].*mss 1460/);
   });
 
+  it('says how to make place where a killed run left its program', async () => {
+    await using run = Running.seawallOn('server', 'run', '-i', 'eth0');
+    await run.until(/cells = /);
+    await run.stop('SIGKILL');
+    const { status, stderr } = seawallOn('server', 'trace', '-i', 'eth0');
+    expect(stderr).toMatch(/a killed run left its program there.*; seawall detach -i eth0 takes it off\n$/);
+    expect(status).toBe(4);
+    expect(seawallOn('server', 'detach', '-i', 'eth0').status).toBe(0);
+  });
+
   it('ends a trace that is stopped with its count', async () => {
     await using trace = Running.seawallOn('server', 'trace', '-i', 'eth0');
     await trace.until(/tracing/);
