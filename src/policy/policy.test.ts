@@ -146,16 +146,19 @@ const MISTAKES: readonly (readonly [string, RegExp])[] = [
   ],
 ];
 
-it.each(MISTAKES)('says what is wrong with %j', (text, message) => {
-  let found: unknown;
-  try {
-    readPolicy(text, 'p.toml');
-  } catch (error) {
-    found = error;
-  }
-  expect(found).toBeInstanceOf(PolicyError);
-  expect((found as Error).message).toMatch(message);
-});
+it.each(MISTAKES.map(([text, message]) => [text.slice(0, 80), text, message] as const))(
+  'says what is wrong with %j',
+  (_shown, text, message) => {
+    let found: unknown;
+    try {
+      readPolicy(text, 'p.toml');
+    } catch (error) {
+      found = error;
+    }
+    expect(found).toBeInstanceOf(PolicyError);
+    expect((found as Error).message).toMatch(message);
+  },
+);
 
 it('prints a policy that says the same when it is read again', () => {
   const input: PolicyInput = {
