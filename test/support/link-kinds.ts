@@ -321,6 +321,8 @@ for line in sys.stdin: raw.sendto(bytes.fromhex(line), ("${server.ipv4}", 0))`;
   /** Begins so many connections at once, from one address, and gives them up. */
   flood(family: 4 | 6, connections: number): void {
     const host = family === 4 ? server.ipv4 : server.ipv6;
+    // The neighbour is known first: a bridge may lose the first question for it, and the next comes after a second.
+    this.client.run(() => execFileSync('ping', ['-c', '1', '-w', '20', host]));
     const script = `for (let i = 0; i < ${String(connections)}; i++) require('node:net').connect(80, '${host}').on('error', () => {}); setTimeout(() => process.exit(), 100)`;
     this.client.run(() => spawnSync(process.execPath, ['-e', script], { timeout: 60_000 }));
   }
